@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ingest.logs.client import address_in
 from ingest.logs.formats.request import Request
-from ingest.logs.trust import is_proxy
+from ingest.logs.trust import is_internal, is_proxy, trusted
 
 _AGENT = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*/[0-9][^ ]*(?: .*)?")
 _ADDRESS = re.compile(r"https?://", re.IGNORECASE)
@@ -33,8 +33,19 @@ def captured(captures: str) -> Captured:
     agent = next(filter(_AGENT.fullmatch, fields), None)
     referrer = next(filter(_ADDRESS.match, fields), "")
     host = next(filter(_HOST.fullmatch, fields), "")
-    passed_on = next(filter(None, map(address_in, fields)), "")
+    passed_on = _passed_on([(field, its) for field in fields if (its := address_in(field)) is not None])
     return Captured(agent, referrer, host.partition(":")[0].lower(), passed_on)
+
+
+def _passed_on(found: list[tuple[str, str]]) -> str:
+    """Return the address among fields and their addresses that a balancer passed on, "" where there is none.
+
+    A host may be an address, too, and stands first, mostly. Of several, the last counts; where no proxies are trusted,
+    one of a network of somebody's own only where no other is found, and a chain before what is none."""
+    if trusted() is None:
+        found = [its for its in found if not is_internal(its[1])] or found
+        found = [its for its in found if "," in its[0]] or found
+    return found[-1][1] if found else ""
 
 
 def client_behind(ip: str, passed_on: str) -> str:

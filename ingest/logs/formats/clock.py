@@ -35,7 +35,7 @@ class Clock:
         self._read = lru_cache(4_096)(self._time)
         try:
             datetime.strptime(_SAMPLE.strftime(self._form), self._form)  # noqa: DTZ007 - only whether it can be read
-        except ValueError as error:
+        except (ValueError, re.error) as error:  # that of `re` where it names a part twice
             raise BadLayout(f"its time cannot be read: {error}") from error
 
     def time(self, values: Mapping[str, str]) -> str:

@@ -117,7 +117,8 @@ def _request(line: str, choose: _Choose, loosely: bool = False) -> Request | Not
         first = _first_request(fields, surely=True)
     if first is None:
         return _NO_REQUEST
-    if first + 2 == len(fields) and any(_TLS.fullmatch(bare or "") for _, bare in fields[:first]):
+    # That log begins with the time; where a client stands before it, the number is the status.
+    if client is None and first + 2 == len(fields) and any(_TLS.fullmatch(bare or "") for _, bare in fields[:first]):
         return _OF_TLS
     before = [quoted or bare or "" for quoted, bare in fields[:first]]
     if trusted() is not None and STAMP.search(" ".join(before)):  # one of them came with the request

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from ingest.logs.formats.configured import text_of
+from ingest.logs.formats.configured import text_of, writes_nothing_as_dash
 from ingest.logs.formats.fields import NAMES, compact
 from ingest.logs.formats.translated import of_java, of_vcl, translated
 
@@ -28,11 +28,13 @@ class Field(NamedTuple):
     has_port: bool = False  # its values are an address, a colon and a port
     form: str = ""  # of a time, as strftime has it
     is_before_version: bool = False  # a blank and the HTTP version follow
+    ends_in_dash: bool = False  # its values do, where a request has no query
 
 
 _Piece = str | Field
 
 _NGINX = re.compile(r"\$(?:\{([A-Za-z0-9_]+)\}|([A-Za-z0-9_]+))")
+_PARTED = re.compile(r"\$\{?is_args\}?\$\{?(?:args|query_string)\b")
 _APACHE = re.compile(r"%[!0-9,<>]*(?:\{([^}]*)\})?(\^[A-Za-z]{1,3}|[A-Za-z]|%)")
 _ENVOY = re.compile(r"%([A-Z][A-Z0-9_]{2,})(?:\(([^()]*)\))?(?::[0-9]+)?%")
 _LONGEST = 8_000  # characters
@@ -71,11 +73,12 @@ def read(given: str) -> tuple[str, list[Field]]:
         raise BadLayout(f"it is longer than {_LONGEST:,} characters")
     text = translated(text_of(given))
     if re.search(r"\$[A-Za-z_{]", text):
-        return _joined(_pieces(_NGINX, text, _nginx_field))
+        before, fields = _joined(_pieces(_NGINX, text, _nginx_field))
+        return before, _with_dashes(fields) if writes_nothing_as_dash(given) else fields
+    if _ENVOY.search(text):  # its times are as strftime has them, and `%d` of these is no field of GoAccess
+        return _joined(_pieces(_ENVOY, text, _envoy_field))
     if _OF_GOACCESS.search(_WITH_ARGUMENT.sub("", text)):
         raise BadLayout("it is written for GoAccess, and says not what the fields are: give that of the server")
-    if _ENVOY.search(text):
-        return _joined(_pieces(_ENVOY, text, _envoy_field))
     if "%" in text:
         before, fields = _joined(_pieces(_APACHE, text, _apache_field))
         return before, _with_last_status(fields)
@@ -97,6 +100,11 @@ def _nginx_field(match: re.Match[str]) -> list[_Piece]:
     if key == _WITH_PORT:
         return [Field(match[0], "remoteaddr", has_port=True)]
     return [Field(match[0], key, 1 if key == "timelocal" else 0)]
+
+
+def _with_dashes(fields: list[Field]) -> list[Field]:
+    """Return the fields, of which targets end in `-` without a query: `$is_args` is nothing then, `$args` is `-`."""
+    return [field._replace(ends_in_dash=_PARTED.search(field.name) is not None) for field in fields]
 
 
 def _apache_field(match: re.Match[str]) -> list[_Piece]:

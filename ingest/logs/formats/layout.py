@@ -8,7 +8,6 @@ have a fixed order are layouts too.
 
 from __future__ import annotations
 
-import re
 from itertools import pairwise
 
 from activity.geo import canonical_address
@@ -26,7 +25,6 @@ _HEADERS_HOLDING_BLANKS = ("httpaccept", "httpcookie", "header", "senthttp", "co
 PAIRS_BEHIND = r'(?:[^"\\]*"[^"\\]*")*[^"\\]*$'  # a pattern of texts with an even number of quotes
 _ELSEWHERE = " : "  # between the servers of two groups that a request was passed to
 _CAPTURED = "captured"  # headers, of which only the form tells what they are
-_PARTED = re.compile(r"\$\{?is_args\}?\$\{?(?:args|query_string)\b")
 _IN_BRACES = (_CAPTURED, "haproxyhs")
 _HINTS = {
     "time": ": add $time_local or %t",
@@ -50,7 +48,7 @@ class Layout:
         self._open = _open_agent(before, fields)
         self._quoted, self._quotes_behind = _quoted_agent(before, fields)
         self._captured = [key for key in keys if key.startswith(_CAPTURED)]
-        self._with_query = [field.key for field in fields if _PARTED.search(field.name)]
+        self._with_query = [field.key for field in fields if field.ends_in_dash]
         self._with_port = [field.key for field in fields if field.has_port]
         self._decoded = as_sent_under(keys)
         self.fields = Fields([*keys, clock.KEY] if self._clock else keys, whole)
@@ -104,7 +102,7 @@ class Layout:
     def sent(self, values: dict[str, str]) -> dict[str, str]:
         """Return some fields of a line as the client sent them, with addresses that have no port, and with its time.
 
-        Where a request has no query, nginx writes `$is_args` as nothing and `$args` as `-`."""
+        Of a target that ends in `-` where it has no query, this is no part."""
         for name in self._with_port:
             if name in values:
                 values[name] = _without_port(values[name])
@@ -124,10 +122,11 @@ class Layout:
         if self._open >= 0 or self._clock is not None or self._captured or len(keys) != len(set(keys)):
             return None
         found = "^" + _literally(self._before)
-        is_behind_target = False
+        is_behind_target = is_behind_several = False
         for index, field in enumerate(self._parts):
-            value = _value_pattern(field, index == len(self._parts) - 1, is_behind_target)
+            value = _value_pattern(field, index == len(self._parts) - 1, is_behind_target, is_behind_several)
             is_behind_target = field.is_before_version
+            is_behind_several = _may_have_several(field) and field.text == " "
             if value is None:
                 return None
             found += (f"(?P<{field.key}>{value})" if field.key in read else f"(?:{value})") + _literally(field.text)
@@ -166,7 +165,9 @@ def _numbered(fields: list[Field]) -> list[Field]:
 
 
 def _quotes(line: str, start: int, end: int) -> int:
-    return line.count('"', start, end) - line.count('\\"', start, end)
+    """Return the number of quotes that are not escaped."""
+    text = line[start:end].replace("\\\\", "")
+    return text.count('"') - text.count('\\"')
 
 
 def _literally(text: str) -> str:
@@ -174,19 +175,32 @@ def _literally(text: str) -> str:
     return "".join(char if char.isalnum() and char.isascii() else f"\\x{{{ord(char):X}}}" for char in text)
 
 
-def _value_pattern(field: Field, is_last: bool, is_behind_target: bool) -> str | None:
-    """Return a pattern of values that end where the text behind them begins; None where that is not all to know."""
+def _value_pattern(field: Field, is_last: bool, is_behind_target: bool, is_behind_several: bool) -> str | None:
+    """Return a pattern of values that end where the text behind them begins; None where that is not all to know.
+
+    Behind a field that may have several values, one that begins with a colon may be of that."""
     if not field.text:
-        return r'[^\\"]*$' if is_last else None
+        return _begun(r'[^\\"]*', is_behind_several) + "$" if is_last else None
     if not field.text.startswith(" "):
         blank = " " if is_behind_target else ""
-        return rf'[^\\"{blank}{_literally(field.text[0])}]*'
+        return _begun(rf'[^\\"{blank}{_literally(field.text[0])}]*', is_behind_several)
     if field.key == "request" or (field.blanks and field.text != " "):
         return None
-    word = r'[^ ,"\\]*(?:,+[^ ,"\\]+)*'  # a comma at the end: the value goes on
-    if _may_have_several(field):
-        word += r'(?: : [^ ,"\\]+(?:, ?[^ ,"\\]+)*)*'
-    return word if not field.blanks else r'[^ "\\-][^ "\\]*' + r' [^ "\\]*' * (field.blanks - 1) + " " + word
+    word = r'[^ ,"\\]*'
+    end = r"(?:,+[^ ,\"\\]+)*"  # a comma at the end: the value goes on
+    if has_several := _may_have_several(field):
+        if field.text == _ELSEWHERE[:2]:
+            return None
+        end += r'(?: : [^ ,"\\]+(?:, ?[^ ,"\\]+)*)*'
+    if not field.blanks:
+        return _begun(word, is_behind_several or has_several) + end
+    first = r'[^ :"\\-]' if is_behind_several else r'[^ "\\-]'
+    return first + r'[^ "\\]*' + r' [^ "\\]+' * (field.blanks - 1) + r' [^ ,"\\]+' + end
+
+
+def _begun(characters: str, surely: bool) -> str:
+    """Return a pattern of any number of these characters; `surely`: of some, the first of which is no colon."""
+    return f"[^:{characters[2:-1]}{characters}" if surely else characters
 
 
 def _open_agent(before: str, fields: list[Field]) -> int:

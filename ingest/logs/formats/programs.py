@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from ingest.logs.client import without_head
 from ingest.logs.formats.fields import Fields
-from ingest.logs.formats.request import NotUnderstood, Request
+from ingest.logs.formats.request import NotUnderstood, Request, unescape
 
 # A group is named as `fields.NAMES` has its field. All engines read these alike, and none reads a line twice.
 PATTERNS = {
@@ -22,7 +22,8 @@ PATTERNS = {
     ),
     "gin": (
         r"^\[GIN\] (?P<date>[0-9/]{10}) - (?P<time>[0-9:]{8}) \| *(?P<status>[0-9]{3}) \|[^|]*\| *"
-        r'(?P<remoteaddr>[^ |]+) *\| *(?P<requestmethod>[A-Z]+) +"?(?P<requesturi>[^"]*)"?$'
+        r"(?P<remoteaddr>[^ |]+) *\| *(?P<requestmethod>[A-Z]+) +"
+        r'(?:"(?P<requesturi>(?:[^"\\]|\\.)*)"|(?P<uri>[^ "][^"]*)$)'  # of old, without quotes
     ),
     "chi": (
         r"^(?P<date>[0-9/]{10}) (?P<time>[0-9:]{8}) (?:\[[^\]]*\] )?"
@@ -83,7 +84,7 @@ class Program:
         """Parse a line, or what stands on it behind a collector's head."""
         for body in (line, *without_head(line)):
             if found := self._pattern.match(body):
-                return self.fields.read(self.sent(found.groupdict()))
+                return self.fields.read(self.sent(found.groupdict("")))
         return NotUnderstood(f"it has not the form of {self._name}")
 
     def pattern(self, sample: str) -> str:  # noqa: ARG002 - all lines are alike
@@ -91,7 +92,11 @@ class Program:
         return PATTERNS[self._name]
 
     def sent(self, values: dict[str, str]) -> dict[str, str]:
-        """Return some fields of a line with a date such as 6/1/25, month first, as ISO 8601 has it."""
+        """Return some fields of a line with a date such as 6/1/25, month first, as ISO 8601 has it.
+
+        And with the address that Gin quoted as it was asked for."""
+        if self._name == "gin":
+            values["requesturi"] = unescape(values.get("requesturi", ""))
         date = _AMERICAN.fullmatch(values.get("date", ""))
         if date is not None:
             month, day, year = date.groups()

@@ -17,7 +17,8 @@ from ingest.logs.formats.request import NotUnderstood, Request
 
 _DIRECTIVE = re.compile(r"#(Fields|Date)(?::[ \t]*|\t)(.*)", re.IGNORECASE)  # Zeek has a tab instead of the colon
 # What IIS's advanced logging and servers of streams call the usual fields.
-_ALSO_CALLED = {"datelocal": "date", "timelocal": "time", "dateutc": "date", "timeutc": "time", "cstatus": "scstatus"}
+_ALSO_CALLED = {"dateutc": "date", "timeutc": "time", "cstatus": "scstatus"}
+_LOCALLY = {"datelocal": "date", "timelocal": "time"}  # taken for UTC, where a line has no other time
 # Possessive: what is taken is never given back, so no line is read twice.
 _WORD = re.compile(r'[ \t]*+(?:"([^"]*+(?:""[^"]*+)*+)"|([^ \t"][^ \t]*+))(?![^ \t])')
 _QUOTED = re.compile(r'"[^"]*+(?:""[^"]*+)*+"')
@@ -88,9 +89,9 @@ class W3c:
 
 
 def _usual(keys: list[str]) -> list[str]:
-    """Return the fields' keys by their usual names, where none has these."""
-    usual = [_ALSO_CALLED.get(key, key) for key in keys]
-    return usual if len(set(usual)) == len(set(keys)) else keys
+    """Return the fields' keys by their usual names, where none has these; of times, those in UTC come first."""
+    usual = [key if (name := _ALSO_CALLED.get(key, key)) in keys else name for key in keys]
+    return usual if {"date", "time"} & set(usual) else [_LOCALLY.get(key, key) for key in usual]
 
 
 def as_sent(values: dict[str, str]) -> dict[str, str]:

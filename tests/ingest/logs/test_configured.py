@@ -16,12 +16,31 @@ UWSGI = '%(addr) - %(user) [%(ltime)] "%(method) %(uri) %(proto)" %(status) %(si
 NGINX = """'$remote_addr - $remote_user [$time_local] "$request" '
     '$status $body_bytes_sent "$http_referer" '
     '"$http_user_agent"'"""
+ONE_LINE = NGINX.replace("\n", "")
+FIRST, REST = NGINX.split("\n", 1)
 AWSTATS = "%host %other %logname %time1 %methodurl %code %bytesd %refererquot %uaquot"
 
 CONFIGURED = [
     NGINX, f"{NGINX};", f"log_format main {NGINX};", f"log_format  main  escape=default\n{NGINX};",
     f"# log_format main {NGINX};".replace("\n", "\n  #"),
     'log_format main "' + NGINX.replace("'", "").replace("\n    ", "").replace('"', '\\"') + '";',
+    *(
+        f"{before}{string}; {after}"
+        for before in ("log_format main ", "log_format main\n", "")
+        for string in (NGINX, ONE_LINE)
+        for after in ("# the usual", "# it's \"usual\"", "}", "\n}", "access_log /var/log/nginx/access.log main;",
+                      "\naccess_log /a.log main if=$loggable;", "# a\nlog_format other '$remote_addr $status';")
+    ),
+    *(
+        f"{before}{FIRST}{between}{REST}{end}"
+        for before in ("log_format main ", "")
+        for between in ("\n  # status and so on\n", " # it's\n", "# a;b\n\n # $c\n", " \\\n", "\\\n", " \\\r\n", "\r\n")
+        for end in ("", ";", " # usual")
+    ),
+    f"# The usual one.\n# With the host's own.\n\nlog_format main {NGINX};", f"{NGINX}  # usual\n;",
+    'log_format main "' + ONE_LINE.replace("'    '", "").strip("'").replace('"', '\\"') + '"; # usual',
+    '"' + ONE_LINE.replace("'    '", "").strip("'").replace('"', '\\"') + '"; # usual',
+    f'LogFormat "{ESCAPED}" combined # usual', 'LogFormat "' + ESCAPED.replace(" %>s", " \\\n%>s") + '" combined',
     APACHE, ESCAPED, f'"{ESCAPED}"', f'"{ESCAPED}" combined', f"'{APACHE}'", f'LogFormat "{ESCAPED}" combined',
     f'LogFormat "{ESCAPED}" "combined"', f"LogFormat '{APACHE}' combined", f'#LogFormat "{ESCAPED}" combined',
     f'CustomLog logs/access_log "{ESCAPED}" env=!dontlog', f'CustomLog logs/a "{ESCAPED}" "expr=%{{X}} -ge 400"',
@@ -58,6 +77,14 @@ def test_a_format_string_is_read_as_it_stands_in_a_configuration(given: str) -> 
          f'"192.0.2.7" "2025-06-01T12:00:00Z" "GET /a?q=x HTTP/1.1" "200" "{FROM}" "{AGENT}"'),
         ('log_format="$request" ip="$remote_addr" at="$time_iso8601" "$status" "$http_referer" "$http_user_agent"',
          f'log_format="GET /a?q=x HTTP/1.1" ip="192.0.2.7" at="2025-06-01T12:00:00Z" "200" "{FROM}" "{AGENT}"'),
+        ("'$remote_addr';'$time_iso8601';'$request';'$status';'$http_referer';'$http_user_agent'",
+         f"'192.0.2.7';'2025-06-01T12:00:00Z';'GET /a?q=x HTTP/1.1';'200';'{FROM}';'{AGENT}'"),
+        ('"$remote_addr"; "$time_iso8601"; "$request"; "$status"; "$http_referer"; "$http_user_agent"',
+         f'"192.0.2.7"; "2025-06-01T12:00:00Z"; "GET /a?q=x HTTP/1.1"; "200"; "{FROM}"; "{AGENT}"'),
+        ("log_format bare $remote_addr#$time_iso8601#$request#$status#$http_referer#$http_user_agent ; # a",
+         f"192.0.2.7#2025-06-01T12:00:00Z#GET /a?q=x HTTP/1.1#200#{FROM}#{AGENT}"),
+        ("log_format x '$remote_addr;$time_iso8601;$request;' # it's ;\n '$status;$http_referer;$http_user_agent#'; }",
+         f"192.0.2.7;2025-06-01T12:00:00Z;GET /a?q=x HTTP/1.1;200;{FROM};{AGENT}#"),
         (f'"{ESCAPED}"', f'"{LINE}"'),  # OpenLiteSpeed quotes the whole line
         ('log-format %ci\\ [%t]\\ %{+Q}r\\ %ST\\ "%[capture.req.hdr(0)]"\\ "%[var(txn.referer)]"',
          f'192.0.2.7 [01/Jun/2025:12:00:00.000] "GET /a?q=x HTTP/1.1" 200 "{AGENT}" "{FROM}"'),
@@ -67,6 +94,29 @@ def test_a_format_string_is_read_as_it_stands_in_a_configuration(given: str) -> 
 )  # fmt: skip
 def test_what_stands_around_the_fields_is_found_in_the_lines(given: str, line: str) -> None:
     assert formats.parser(f"layout {given}")(line) == NO_HOST
+
+
+@pytest.mark.parametrize(
+    "word", ["formatted ", "format=x ", "format ", "pattern=x ", "pattern: ", "patterns: ", "formatlog=", "formats=",
+             "my-format ", "-Format "]
+)  # fmt: skip
+def test_a_word_that_lines_begin_with_is_no_name_of_their_format(word: str) -> None:
+    assert formats.parser(f"layout {word}{APACHE}")(word + LINE) == NO_HOST
+    assert isinstance(formats.parser(f"layout {word}{APACHE}")(LINE), formats.NotUnderstood)
+
+
+@pytest.mark.parametrize(
+    "name", ["LogFormat ", "log-format ", "log_format=", "access_log_format = ", "--access-logformat ",
+             "access.format=", "accesslog.format: ", "quarkus.http.access-log.pattern=", "-F ",
+             "jetty.requestlog.formatString = "]
+)  # fmt: skip
+def test_the_name_that_a_server_gives_its_format_needs_no_quotes_behind_it(name: str) -> None:
+    assert formats.parser(f"layout {name}{APACHE}")(LINE) == NO_HOST
+
+
+@pytest.mark.parametrize("name", ["pattern=", "format: ", "'format': ", "--format ", "-F", "my.format = "])
+def test_with_quotes_behind_it_any_name_is_one(name: str) -> None:
+    assert formats.parser(f"layout {name}'{APACHE}'")(LINE) == NO_HOST
 
 
 @pytest.mark.parametrize(
@@ -80,3 +130,24 @@ def test_what_stands_around_the_fields_is_found_in_the_lines(given: str, line: s
 def test_a_string_that_says_not_what_its_fields_are_is_refused(given: str, why: str) -> None:
     with pytest.raises(formats.BadLayout, match=why):
         formats.parser(f"layout {given}")
+
+
+@pytest.mark.parametrize(
+    ("notation", "time"),
+    [
+        ("%d/%b/%Y:%H:%M:%S %z", "01/Jun/2025:12:00:00 +0000"), ("%d/%b/%Y %T", "01/Jun/2025 12:00:00"),
+        ("%Y-%m-%d %H:%M:%S", "2025-06-01 12:00:00"), ("%Y/%m/%dT%H:%M:%S%z", "2025/06/01T12:00:00+0000"),
+        ("%Y-%m-%d", None), ("%F %d:%T %3f", None),
+    ],
+)  # fmt: skip
+def test_a_day_in_envoys_own_notation_of_times_is_no_field_of_goaccess(notation: str, time: str | None) -> None:
+    given = (
+        f'layout [%START_TIME({notation})%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" '
+        '%RESPONSE_CODE% %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% "%REQ(REFERER)%" "%REQ(USER-AGENT)%"'
+    )
+    if time is None:  # no whole time, which is what has to be said
+        with pytest.raises(formats.BadLayout, match="time"):
+            formats.parser(given)
+    else:
+        line = f'[{time}] "GET /a?q=x HTTP/1.1" 200 192.0.2.7 "{FROM}" "{AGENT}"'
+        assert formats.parser(given)(line) == NO_HOST

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ingest.logs import formats
 from ingest.logs.formats import Request
+from ingest.logs.formats.fields import _NOTHING
+from tests.ingest.logs.plainly import SITE, together
 from tests.ingest.logs.test_known_formats import AGENT, FROM, KNOWN, NO_HOST, NOON, WHOLE
 
 NOW = "[01/Jun/2025:12:00:00 +0000]"
@@ -180,9 +182,14 @@ def test_what_a_collector_put_before_a_line_is_no_part_of_it(head: str) -> None:
         assert formats.parser(shape)(head + body) == request
 
 
-TEXTS = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="-"), min_size=1, max_size=12)
+TEXTS = st.text(
+    st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="-"), min_size=1, max_size=12
+).filter(lambda text: text not in _NOTHING)
 
 
+@example(
+    "0", "\\", "0", "0", ['"$http_user_agent"', '"$http_referer"', '"$request"', '{"$remote_user"}', "<$status>"], " "
+)  # fmt: skip
 @given(
     path=TEXTS.filter(lambda text: " " not in text), referrer=TEXTS, agent=TEXTS, user=TEXTS,
     order=st.permutations(['"$http_referer"', '"$http_user_agent"', '"$request"', '{"$remote_user"}', "<$status>"]),
@@ -220,3 +227,42 @@ def test_what_a_server_writes_by_a_format_string_is_read_back(
 def test_a_format_string_that_cannot_be_used_says_why(form: str, why: str) -> None:
     with pytest.raises(formats.BadLayout, match=why.replace("$", r"\$").replace("{", r"\{")):
         formats.parser(f"layout {form}")
+
+
+@pytest.mark.parametrize(
+    ("escape", "written", "target"),
+    [("", "/a--", "/a-"), ("escape=default ", "/a--", "/a-"), ("escape=none ", "/a-", "/a-"),
+     ("escape=json ", "/a-", "/a-"), ("escape=none ", "/a?-", "/a?-"), ("escape=none\n", "/-", "/-")],
+)  # fmt: skip
+@pytest.mark.parametrize("mark", ["", "# "])
+def test_a_page_that_ends_in_a_dash_keeps_it(mark: str, escape: str, written: str, target: str) -> None:
+    form = f"{mark}log_format x {escape}'$remote_addr [$time_local] $request_method $uri$is_args$args $status';"
+    found = formats.parser(f"layout {form}")(f"192.0.2.7 {NOW} GET {written} 200")
+    assert isinstance(found, Request) and found.target == target
+
+
+SERVERS = st.lists(
+    st.sampled_from(["10.0.0.1:80", "unix:/x.sock", "-", "0.1", ":", "", "a", ":0", "[::1]:80"]), min_size=1, max_size=3
+).flatmap(lambda parts: st.sampled_from([", ", " : ", " :  "]).map(lambda between: between.join(parts)))
+BEHIND_SERVERS = [
+    "$upstream_addr $upstream_response_time $host", "$upstream_addr $host", "$upstream_addr $status_text|$host",
+    "$upstream_addr :$host", "$upstream_addr $x: $host", "$upstream_addr $time_local $host", "$upstream_status : $host",
+    "$upstream_addr $http_x_forwarded_for $host",
+]
+
+
+@pytest.mark.parametrize("behind", BEHIND_SERVERS)
+@given(st.data())
+@settings(max_examples=12, deadline=None)
+def test_servers_that_were_asked_in_turn_end_alike_alone_and_together(behind: str, data: st.DataObject) -> None:
+    form = f'$remote_addr [$time_iso8601] "$request" $status "$http_user_agent" {behind}'
+    values = st.tuples(SERVERS, SERVERS, st.sampled_from(["www.example.com", "example.org"]))
+    lines = [
+        f'10.0.0.5 [2025-06-01T12:00:00Z] "GET /a HTTP/1.1" 200 "{AGENT}" {servers}{between}{more}{last}{host}'
+        for (servers, more, host), (between, last) in data.draw(
+            st.lists(st.tuples(values, st.sampled_from([(" ", " "), (" ", "|"), (" :", ""), (" ", ": ")])), max_size=12)
+        )
+    ]
+    usual = f'10.0.0.5 [2025-06-01T12:00:00Z] "GET /a HTTP/1.1" 200 "{AGENT}" 10.0.0.1:80 '
+    retried = f"{usual}: 10.0.0.2:80 0.1, 0.2 www.example.com"
+    together([line.encode() for line in (f"{usual}0.1 example.org", retried, *lines)], f"layout {form}", SITE, 20)

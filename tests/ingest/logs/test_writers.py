@@ -11,6 +11,7 @@ import pytest
 from activity import codec
 from ingest.logs import formats
 from ingest.logs.formats import NotUnderstood, Request
+from ingest.logs.trust import trusting
 from tests.ingest.logs.plainly import SITE, own_values, together
 from tests.ingest.logs.test_known_formats import AGENT, FROM, HEAD, KNOWN, NO_HOST, NOON, WHOLE
 
@@ -55,6 +56,10 @@ TEXTS: dict[str, tuple[str, Request]] = {
     "Payara": ('"192.0.2.7" "NULL-AUTH-USER" "01/Jun/2025:14:00:00 +0200" "GET /a?q=x HTTP/1.1" 200 12', COMMON),
     "a time without brackets": (
         '192.0.2.7 -  01/Jun/2025:12:00:00 +0000 "GET /a?q=x HTTP/1.1" 200', COMMON),
+    "TLS between the time and the request, and no bytes": (
+        f'{HEAD} TLSv1.3 "GET /a?q=x HTTP/1.1" 200', COMMON),
+    "TLS and a host between the time and the request": (
+        f'{HEAD} www.example.com "TLSv1.3" TLS_AES "GET /a?q=x HTTP/1.1" 200', AT_HOST),
     "a referrer before the request": (
         f'[1/Jun/2025:20:00:00 +0800] 192.0.2.7 - 15 "{FROM}" "GET http://www.example.com/a?q=x" 200 191 2830 MISS '
         f'"{AGENT}" "text/html"', WHOLE),
@@ -112,6 +117,15 @@ TEXTS: dict[str, tuple[str, Request]] = {
         '[GIN] 2025/06/01 - 12:00:00 |\x1b[97;42m 200 \x1b[0m| 1ms | 192.0.2.7 |\x1b[97;44m GET \x1b[0m "/a?q=x"',
         COMMON),
     "Gin of old": ("[GIN] 2025/06/01 - 12:00:00 | 200 |   87.3\u00b5s |   192.0.2.7 |  GET     /a?q=x", COMMON),
+    "Gin that says more": (
+        '[GIN] 2025/06/01 - 12:00:00 | 200 |  1.2\u00b5s |  192.0.2.7 | GET      "/a?q=x" | curl/8 "b"', COMMON),
+    "Gin that had an error": (
+        '[GIN] 2025/06/01 - 12:00:00 | 200 |  1ms |  192.0.2.7 | GET      "/a?q=x" Error #01: no such row', COMMON),
+    "Gin with a blank at the end": (
+        '[GIN] 2025/06/01 - 12:00:00 | 200 |  1ms |  192.0.2.7 | GET      "/a?q=x" ', COMMON),
+    "Gin with a quote in the page": (
+        r'[GIN] 2025/06/01 - 12:00:00 | 200 |  1ms |  192.0.2.7 | GET      "/a\"b\\?q=x"',
+        COMMON._replace(target='/a"b\\?q=x')),
     "uWSGI that sent a file": (KNOWN["uwsgi"][1].replace("msecs", "msecs via sendfile()"), COMMON),
     "Gin in the journal": (
         'Jun 01 12:00:00 web app[12]: [GIN] 2025/06/01 - 12:00:00 | 200 |  1.2\u00b5s |  192.0.2.7 | GET      "/a?q=x"',
@@ -317,6 +331,9 @@ def test_a_line_that_is_not_understood_is_read_again_only_where_that_may_help(
         ("2025-06-01 12:00:00 10.0.0.1 GET /a - 443 - 192.0.2.7 x - 200 0 0", "no #Fields line stands before"),
         ("timestamp,id,url,resultCode,client_Browser", "table: no column has a name that is known for the client"),
         ('[01/Jun/2025:12:00:00 +0000] 192.0.2.7 TLSv1.3 TLS_AES "GET /a HTTP/2.0" 204', "no status: the number"),
+        ('web-1 | [01/Jun/2025:12:00:00 +0000] 192.0.2.7 TLSv1.3 TLS_AES "GET /a HTTP/2.0" 204', "no status: the"),
+        ('Jun  1 12:00:00 198.51.100.9 httpd[1]: [01/Jun/2025:12:00:00 +0000] 192.0.2.7 TLSv1.3 "GET /a HTTP/2.0" 5',
+         "nearest is combined"),
         ("2025-06-01 12:00:00,123 10.0.0.1 x: GET /a HTTP/1.1 200", 'no "request" with status'),
         ('2025-06-01 12:00:00 INFO 192.0.2.7 said "hello" 200 12', 'no "request" with status'),
         (json.dumps({"level": 30, "time": NOON, "req": {"method": "GET", "url": "/a", "remoteAddress": "192.0.2.7"}}),
@@ -329,3 +346,63 @@ def test_what_lacks_a_part_says_which(line: str, why: str) -> None:
     assert formats.detect([line.encode()]) is None
     assert why in formats.nearest([line.encode()])
     assert isinstance(formats.combined(line), NotUnderstood)
+
+
+CAPTURED = (
+    "10.0.0.9:33317 [01/Jun/2025:12:00:00.000] fe be/s1 0/0/0/5/5 200 12 - - ---- 1/1/0/0/0 0/0 {{{}}} "
+    '"GET /a HTTP/1.1"'
+)
+
+
+@pytest.mark.parametrize(
+    ("fields", "client", "behind_proxies"),
+    [
+        (f"203.0.113.10|192.0.2.7|{AGENT}", "192.0.2.7", "192.0.2.7"),
+        (f"203.0.113.10:8080|6.6.6.6, 192.0.2.7|{AGENT}", "6.6.6.6", "192.0.2.7"),
+        ("192.0.2.7, 10.0.0.3|203.0.113.10", "192.0.2.7", "203.0.113.10"),
+        ("192.0.2.7|10.0.0.4", "192.0.2.7", "10.0.0.9"),
+        ("203.0.113.10|6.6.6.6, 192.0.2.7|10.0.0.4", "6.6.6.6", "10.0.0.9"),
+        ("10.0.0.4|192.0.2.7", "192.0.2.7", "192.0.2.7"),
+        ("www.example.com|192.0.2.7", "192.0.2.7", "192.0.2.7"),
+        ("192.0.2.7", "192.0.2.7", "192.0.2.7"),
+        ("192.0.2.7|-|www.example.com", "192.0.2.7", "192.0.2.7"),
+        ("10.0.0.4, 10.0.0.3", "10.0.0.9", "10.0.0.9"),
+        ("10.0.0.4|10.0.0.5", "10.0.0.9", "10.0.0.9"),
+        ("|", "10.0.0.9", "10.0.0.9"),
+    ],
+)
+def test_an_address_that_was_captured_as_the_host_is_no_client(
+    fields: str, client: str, behind_proxies: str
+) -> None:
+    for proxies, expected in (((), client), (("10.0.0.0/8",), behind_proxies)):
+        with trusting(proxies):
+            found = formats.parser("haproxy")(CAPTURED.format(fields))
+            assert isinstance(found, Request) and found.ip == expected
+            together([CAPTURED.format(fields).encode()] * 2, "haproxy", SITE, 2)
+
+
+@pytest.mark.parametrize(
+    ("times", "written"),
+    [
+        ("date-local time-local date-utc time-utc", "2025-06-01 14:00:00 2025-06-01 12:00:00"),
+        ("date-utc time-utc date-local time-local", "2025-06-01 12:00:00 2025-06-02 01:00:00"),
+        ("date time date-local time-local", "2025-06-01 12:00:00 2025-06-01 14:00:00"),
+        ("date-local time-local date time", "2025-06-01 14:00:00 2025-06-01 12:00:00"),
+        ("date time date-utc time-utc", "2025-06-01 12:00:00 2025-06-01 12:00:01"),
+        ("c-status date-local time-local", "0 2025-06-01 12:00:00"),
+        ("date-local time-local", "2025-06-01 12:00:00"),
+        ("date-utc time-utc", "2025-06-01 12:00:00"),
+        ("time-local date-utc time-utc", "14:00:00 2025-06-01 12:00:00"),
+    ],
+)
+def test_of_several_times_of_a_line_of_iis_that_in_utc_counts(times: str, written: str) -> None:
+    shape = f"w3c {times} cs-method cs-uri-stem cs-uri-query c-ip sc-status"
+    line = f"{written} GET /a q=x 192.0.2.7 200"
+    assert formats.parser(shape)(line) == COMMON
+    together([line.encode(), line.replace("12:00:00", "12:30:00").encode()], shape, SITE, 2)
+
+
+@pytest.mark.parametrize("times", ["date-local time-utc", "date-utc time-local"])
+def test_a_day_and_a_clock_of_different_zones_are_no_time(times: str) -> None:
+    shape = f"w3c {times} cs-method cs-uri-stem c-ip sc-status"
+    assert isinstance(formats.parser(shape)("2025-06-02 23:00:00 GET /a 192.0.2.7 200"), NotUnderstood)
