@@ -18,8 +18,9 @@ from urllib.parse import unquote
 
 import msgspec
 
+from activity.encodings import decoded_again
 from activity.sources import Kind, is_advertising, kind_of, name_of
-from activity.url import LONGEST_URL, decoded_again, host_of, in_letters
+from activity.url import LONGEST_URL, host_of, in_letters
 
 _LONGEST = 256  # characters kept of each text
 

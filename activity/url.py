@@ -1,4 +1,4 @@
-"""A page's address, taken apart and normalised so that one page is one row, and the search term in it.
+"""A page's address, taken apart and normalised so that one page is one row.
 
 The normal form is that of RFC 3986, section 6.2: percent-encoding in upper case and only where it is needed, dot
 segments removed, scheme and host in lower case, no port that is the scheme's own. A host stands in its own letters
@@ -11,24 +11,18 @@ its pages there, so "#/about" belongs to the path, and a query behind it to the 
 
 We do not use `urllib.parse` to split an address: the parser must accept everything that a browser may show (a port
 out of range, a stray bracket), never keep a password, and cost about a microsecond.
-
-`search_term` reads what a visitor searched for on the site from the parameters of the results page: whatever the
-form's framework makes of a parameter's name (`Q`, `q[]`, `search[term]`, `searchText`), in UTF-8 or the older encodings
-of the web (`encodings`), encoded once or twice, also for HTML.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from html import unescape
 from ipaddress import IPv6Address
-from urllib.parse import parse_qsl, quote, unquote, unquote_to_bytes
+from urllib.parse import parse_qsl, quote, unquote
 
 import msgspec
 
-from activity.encodings import as_text, as_texts, named, western
+from activity.encodings import INVISIBLE, as_texts, named
 
 LONGEST_URL = 4096  # characters kept of an address
 
@@ -188,7 +182,7 @@ def host_of(authority: str) -> str:
     if "%" in host:
         host = unquote(host, errors="surrogateescape").lower()
     if not host.isascii() and len(host) <= _LONGEST_HOST:
-        host = _INVISIBLE.sub("", unicodedata.normalize("NFKC", host).lower()).replace("\u3002", ".")
+        host = INVISIBLE.sub("", unicodedata.normalize("NFKC", host).lower()).replace("\u3002", ".")
     host = host.rstrip(".")
     return "" if _NOT_IN_HOST.intersection(host) or not host.isprintable() else host
 
@@ -328,123 +322,3 @@ def _decoded(run: str) -> str:
         else quote(char.encode("utf-8", "surrogateescape"), safe="")
         for char in text
     )
-
-
-# The first of these that has a value wins; a site may configure its own.
-SEARCH_PARAMETERS = ("q", "query", "s", "search", "searchword", "k", "keyword", "keywords")
-
-_LONGEST_TERM = 256  # characters kept of a term
-_TIMES = 3  # that a term's encoding is undone
-_BRACKETS = re.compile(r"[\[\].{}():$]+")
-_GAPS = re.compile(r"[_\s-]+")
-# Of `search[term]` and `search_term`.
-_WORDS = frozenset(
-    ("term", "terms", "text", "value", "query", "string", "phrase", "fulltext", "match", "for", "key", "input",
-     "apifulltext", "apiviewsfulltext", "blockform", "q")
-)  # fmt: skip
-_BEHIND = _WORDS | {"word", "words", "param", "box", "val"}  # of `searchword`
-_CONTAINS = ("_cont", "_matches", "_contains", "_like")  # of `q[title_cont]`
-# By Drupal, Shopware, Google, and plug-ins of WordPress.
-_KNOWN_AS = {
-    "keys": "keywords", "ssearch": "search", "asq": "q", "sfs": "s", "fwpsearch": "search", "wpvpostsearch": "search",
-}  # fmt: skip
-_ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#x[0-9a-f]{1,6}|[a-z]{2,8});", re.IGNORECASE)
-_INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
-# What robots leave in the address that a page gives for its search, and programs in their own.
-_TEMPLATE = re.compile(r"\$?\{{1,2} ?[A-Za-z_.]+ ?\}{1,2}")
-_ENCODED = re.compile(r"(?:[^%]|%[0-9A-Fa-f]{2}|%u[0-9A-Fa-f]{4})*")
-_U_ESCAPE = re.compile(r"(?:%u[0-9A-Fa-f]{4})+")
-_BY_HAND = re.compile(r"%(?:[a-f]|.[a-f])")  # programs write these in capitals, mostly
-_STRAY = re.compile(r"[\udc80-\udcff]")
-
-
-def search_term(parameters: Mapping[str, str], names: Sequence[str] = SEARCH_PARAMETERS) -> str:
-    """Returns the search term among an address's decoded `parameters`, at most 256 characters; "" if there is none.
-
-    `names` are the parameters to look at; the first with a value wins.
-    """
-    if not parameters:
-        return ""
-    for name in names:
-        term = tidy_term(decoded_again(parameters.get(name, ""), as_text))
-        if term:
-            return term
-    terms: dict[str, str] = {}
-    for name, value in parameters.items():
-        for meant in _meant(name):
-            terms.setdefault(meant, value)
-    for name in names:
-        term = tidy_term(decoded_again(terms.get(name.lower(), ""), as_text))
-        if term:
-            return term
-    return ""
-
-
-def _meant(name: str) -> Iterator[str]:
-    """What a parameter is called in another form: `q` for `Q`, `_q`, `q[]`, `q[0]` and `filter[q]`; `search` for
-    `search[term]` and `searchTerm`; `keywords` for `keys`."""
-    first, *inner = [part.strip() for part in _BRACKETS.split(name.lower().removeprefix("amp;"))]
-    inner = [part for part in inner if part and not part.isdigit()]
-    if inner:
-        yield inner[-1]
-        if len(inner) > 1 and inner[-1] in _WORDS:  # `filters[search][value]`
-            yield inner[-2]
-        if inner[-1] == "sword" and "search" in first:  # TYPO3
-            yield "search"
-    if not inner or (len(inner) == 1 and (inner[0] in _WORDS or inner[0].endswith(_CONTAINS))):
-        yield first
-    if not inner:
-        whole = _GAPS.sub("", first)
-        if len(whole) > 1 or whole == "q":  # `_k` and `_s` are something else
-            yield _KNOWN_AS.get(whole, whole).removeprefix("txt")
-        if first.startswith("_") and first.endswith("_keywords"):  # of Liferay's portlets
-            yield "keywords"
-        for word in ("search", "query"):
-            behind = whole.removeprefix(word) if whole.startswith(word) else ""
-            if behind in _BEHIND or behind.removeprefix("key") in _BEHIND:
-                yield word
-
-
-def decoded_again(term: str, read: Callable[[str], str] = western) -> str:
-    """Returns a decoded value without the percent-encoding of a sender that encodes twice, or with JavaScript's
-    `escape`."""
-    for _ in range(_TIMES):
-        if "%" not in term or not _ENCODED.fullmatch(term):
-            break
-        unescaped = _U_ESCAPE.sub(_code_unit, term)
-        raw = unquote_to_bytes(unescaped.encode("utf-8", "surrogatepass"))
-        text = raw.decode("utf-8", "surrogateescape")
-        if _STRAY.search(text) and _BY_HAND.search(unescaped):
-            break  # somebody typed "5%de"
-        term = read(text)
-    if not term.isascii():
-        term = _read_twice(term)
-    if "&" in term and not _ENTITY.fullmatch(term):  # that was what they looked for
-        term = _ENTITY.sub(lambda match: unescape(match[0]), term)
-    return "" if _TEMPLATE.fullmatch(term) else term
-
-
-def _read_twice(term: str) -> str:
-    """A term of which somebody took UTF-8 for Windows-1252, and encoded the letters again: "cafÃ©"."""
-    try:
-        return term.encode("cp1252").decode()
-    except UnicodeError:
-        return term
-
-
-def _code_unit(match: re.Match[str]) -> str:
-    return bytes.fromhex(match[0].replace("%u", "")).decode("utf-16-be", "replace")
-
-
-def tidy_term(text: str) -> str:
-    """Returns a term as it is stored, at most 256 characters.
-
-    Each run of white space becomes one space, control and invisible characters are removed, and letters with accents
-    are composed.
-    """
-    words = " ".join(text.split())
-    if not words.isascii():
-        words = _INVISIBLE.sub("", unicodedata.normalize("NFC", words)).strip()
-    if not words.isprintable():
-        words = "".join(char for char in words if char >= " " and char != "\x7f")
-    return words[:_LONGEST_TERM].rstrip()
