@@ -124,6 +124,7 @@ _OUR_BROWSERS = {
 _OF_PEOPLE = frozenset((*_BROWSERS.values(), *_OUR_BROWSERS.values()))
 _ELECTRON = re.compile(r"Gecko\) ([A-Za-z][\w.-]{1,39})/(\d+)")  # of an agent that has it, the application
 _OUR_SYSTEMS = {r"\bOpenHarmony (\d+)\.(\d+)": "HarmonyOS", r"; HarmonyOS(?:[ /](\d+)\.(\d+))?;": "HarmonyOS"}
+_IN_HAND, _OF_APPS = frozenset(("mobile", "tablet")), frozenset(("Android", "iOS", "HarmonyOS"))
 _WEB_VIEWS = {"macOS": "Safari WebView", "iOS": "Safari WebView"}  # what ua-parser calls Apple Mail is any web view
 _SYSTEMS = {"Mac OS X": "macOS", "Other": ""}
 # ua-parser's name for agents of which it knows only the first letters. A real phone of that era lists its features.
@@ -168,6 +169,13 @@ _OPERATOR = re.compile(
     r"|^(?:[^()]{1,40}\()?(?:https?://)?((?:[a-z0-9][a-z0-9-]{0,62}\.){1,4}[a-z]{2,10})(?:/[^ ()]{0,80})?\)? "
     r"(?:Mozilla/|\(Windows)"
 )
+# How apps are called: a domain from its end.
+_REVERSED = re.compile(
+    r"(?<![\w.@/-])(?:com|org|net|io|app|dev|eu|tv|ai|me|co|info|[a-z]{2})\.[A-Za-z][\w-]{0,60}(?:\.[\w-]{1,60}){0,6}"
+    r"(?<!\.com)(?<!\.org)(?<!\.net)(?<!\.info)(?<!\.[a-z]{2})(?![\w.-])"
+    r"|(?<![\w.@/-])(?:com|org|net)\.[A-Za-z][\w-]{0,60}(?:\.[\w-]{1,60}){0,6}(?![\w.-])"
+)
+_SAYS_WHERE = re.compile(r"http|(?<![^ (;,])\+")  # as programs of the web do in front of an address
 _MAIL = re.compile(r"(?<![^ (;,])[\w.+-]{1,40}@(?:[\w-]{1,40}\.){1,4}[a-z]{2}")
 # What the names of programs have in them that add it to a browser's agent, and names that say nothing.
 _PROGRAMS = (
@@ -265,8 +273,9 @@ def _parse(user_agent: str) -> Agent:
     if bot and (by_a_device := _APP_ID.sub("", _BY_A_TV.sub("", _MODEL.sub(r"\1K", text)))) != text:
         return msgspec.structs.replace(_parse(by_a_device), device=device_of(text, os, room_of(text)))
     room = room_of(text)
-    bot = bot or _program(text, browser, os, room or family) or _operated(text)
-    return Agent(browser, browser_version, os, os_version, device_of(text, os, room), bot)
+    device = device_of(text, os, room)
+    bot = bot or _program(text, browser, os, room or family) or _operated(text, device in _IN_HAND or os in _OF_APPS)
+    return Agent(browser, browser_version, os, os_version, device, bot)
 
 
 def _browser(family: str, os: str) -> str:
@@ -327,11 +336,15 @@ def _added(text: str) -> str:
     return _named(next(filter(None, found.groups()), "")) if found else ""
 
 
-def _operated(text: str) -> str:
-    """Return the name of the program that a browser's agent tells of in other words than those of `_added`."""
+def _operated(text: str, in_hand: bool) -> str:
+    """Return the name of the program that a browser's agent tells of in other words than those of `_added`.
+
+    Phones have apps, which show pages in a view of their own and put their id, or their maker's site, where a program
+    of the web puts its operator's: of a device `in_hand` it counts only beside an address or a "+".
+    """
     if (program := _matchers().programs.extract(text)) is not None:
         return _named(_own_name(text, str(program.family)))
-    if site := _OPERATOR.search(text):
+    if (not in_hand or _SAYS_WHERE.search(text)) and (site := _OPERATOR.search(_REVERSED.sub("", text))):
         return _named(next(filter(None, site.groups())))
     if "@" in text and _MAIL.search(text):
         return "crawler"

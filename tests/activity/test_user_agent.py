@@ -146,6 +146,20 @@ NAMED_BY_THEMSELVES = {  # browser, system, device
         "Chrome WebView, Android, mobile"
     ),
 }
+CHROME_IOS = f"{IPHONE} CriOS/103.0.5060.54 Mobile/15E148 Safari/604.1"
+PEOPLE_IN_APPS = [  # that put their id, or their maker's site, around the agent of the view
+    f"{PIXEL} com.manuito.tornlite",
+    f"{PIXEL.replace('; wv', '')} com.manuito.tornlite",
+    f"{CHROME_IOS} com.manuito.tornlite",
+    f"{PIXEL} MyShop/3.2 (com.myshop.app; build:5; Android 13)",
+    f"{CHROME_IOS} MyShop/3.2 (myshop.example.com; build:5; iOS 15)",
+    f"{PIXEL} (com.my.app)",
+    f"{PIXEL} (de.my.shop)",
+    f"com.myshop.app/1.0 {PIXEL}",
+    f"{CHROME_IOS} (Nextcloud-iOS/4.9.1 nextcloud.com)",
+    f"{MAC} Version/17.4 Safari/605.1.15 com.myshop.app",
+    f"{WINDOWS} Chrome/120.0.0.0 Safari/537.36 MyShop/3.2 (org.my-shop.app; x64)",
+]
 PROGRAMS = {
     "Prometheus/2.40.5": "prometheus",
     "blackbox-exporter/0.24": "blackbox-exporter",
@@ -186,6 +200,9 @@ OPERATED = {  # a program's own words, its operator's site or address in or arou
     f"new.example/look {MAC} Chrome/131.0.0.0 Safari/537.36": "new.example",
     f"New Study/1.0 (https://new.example/study) {MAC} Chrome/131.0.0.0 Safari/537.36": "new.example",
     f"https://x1.new.example/5.0 (Windows NT 6.1) {WEBKIT} Chrome/75.0.0.0 Safari/537.36": "x1.new.example",
+    f"{PIXEL} NewThing/2.0 (newthing.example; +)": "newthing",
+    f"New Study/1.0 (https://new.example/study) {IPHONE} Version/17.4 Mobile/15E148 Safari/604.1": "new.example",
+    f"{MAC} Chrome/131.0.0.0 Safari/537.36 de.new.example.com": "de.new.example.com",
     f"{MAC} Chrome/131.0.0.0 Safari/537.36 root@x1.new.example": "crawler",
     f"Mozilla/5.0 (Windows NT 10.0; CONTACT; us@new.example) {WEBKIT} Chrome/58.0 Safari/537.36": "crawler",
     f"{MAC} Chrome/131.0.0.0 Safari/537.36 (via new image proxy)": "via-new-image-proxy",
@@ -238,7 +255,9 @@ def test_bots(text: str, bot: str) -> None:
     assert parse(text).bot == bot
 
 
-@pytest.mark.parametrize("text", [*PEOPLE_BEFORE_APPLICATIONS, *PEOPLE_IN_TERMINALS, *PEOPLE_WITH_OLD_PHONES])
+@pytest.mark.parametrize(
+    "text", [*PEOPLE_BEFORE_APPLICATIONS, *PEOPLE_IN_TERMINALS, *PEOPLE_WITH_OLD_PHONES, *PEOPLE_IN_APPS]
+)
 def test_people_before_other_windows_than_a_browsers(text: str) -> None:
     assert parse(text).bot == ""
 
