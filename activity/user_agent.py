@@ -175,20 +175,26 @@ _REVERSED = re.compile(
     r"(?<!\.com)(?<!\.org)(?<!\.net)(?<!\.info)(?<!\.[a-z]{2})(?![\w.-])"
     r"|(?<![\w.@/-])(?:com|org|net)\.[A-Za-z][\w-]{0,60}(?:\.[\w-]{1,60}){0,6}(?![\w.-])"
 )
+_OF_MODEL = re.compile(r"\([^()]*(?=\))")  # first of a phone's brackets
 _SAYS_WHERE = re.compile(r"http|(?<![^ (;,])\+")  # as programs of the web do in front of an address
 _MAIL = re.compile(r"(?<![^ (;,])[\w.+-]{1,40}@(?:[\w-]{1,40}\.){1,4}[a-z]{2}")
-# What the names of programs have in them that add it to a browser's agent, and names that say nothing.
+# Names of programs that add them to a browser's agent, at the beginning of a word.
 _PROGRAMS = (
-    "scanner", "scanning", r"[a-z]scan\b", "scraper", "scraping", "selenium", "webdriver", "httpclient",
-    "httpagent", "diagnostics", "measurement", "prospector", "prospecting", "[a-z]watcher", "watchagent",
-    "securityheaders", "_monitoring", r"via\s[\w.\s-]{1,40}\sproxy\b", "thousandeyes", "dotcom-monitor",
-    "cookiehub", r"impact\.com", "semantic-visions", "appinsights", "archivebox", "assetnote",
-    "catchpoint", "cloudflare", "collapsify", "convertify", "criticalcss", "cybaaagent", "cypress", "daumoa",
-    "dejaclick", "foregenix", "functionize", "googleadsenseinfeed", "hotjar", "inspici", "marketgoo",
-    "modularconnector", "monitorss", "newsai/", "newsnow", "nyt_scraping", "ps_daily", r"\brigor\b", "scope3",
-    "sindup", "sparkler", "taginspector", "testlocally", "watchtowr", "yunjiankong", "agent-novaact", "detectify",
+    "selenium", "webdriver", "securityheaders", r"via\s[\w.\s-]{1,40}\sproxy\b", "thousandeyes", "dotcom-monitor",
+    "cookiehub", r"impact\.com", "semantic-visions", "appinsights", "archivebox", "assetnote", "catchpoint",
+    "collapsify", "convertify", "criticalcss", "cybaaagent", "daumoa", "dejaclick", "foregenix", "functionize",
+    "googleadsenseinfeed", "hotjar", "inspici", "marketgoo", "modularconnector", "monitorss", "nyt_scraping",
+    "siteliner", "ps_daily", "taginspector", "testlocally", "watchtowr", "yunjiankong", "agent-novaact", "detectify",
     "logicmonitor", "testcafe", "casperjs", "sitebulb", "hetrixtools", "freshping", "uptrends", "applitools", "pa11y",
-    "speedcurve", "siteliner", r"synthetics\b", r"(?:url|link|page)[ -]?preview",
+    "speedcurve",
+)  # fmt: skip
+# Words of programs' names that applications and models of phones have, too: they count where no phone and no window is.
+_WORDS = (
+    r"\b(?:(?:cookie|port|web|site|page|link|url|ssl|malware|virus|security|vulnerability)[-_]?)?scan(?:ner|ning)?\b",
+    r"(?:\b|_)scrap(?:er|ing)\b", r"http(?:client|agent)\b", r"diagnostics\b", r"networkmeasurement",
+    r"prospect(?:or|ing)", r"\bsqwatcher\b", r"\bwatchagent\b", r"_monitoring\b", r"\bnewsai/", r"\bnewsnow/",
+    r"\brigor\b", r"\bscope3\b", r"\bsindup\b", r"\bsparkler\b", r"\bcypress\b", r"synthetics\b",
+    r"\b(?:url|link|page)[ -]?preview", r"[a-z]cookiescan\b",
 )  # fmt: skip
 _ATTACKS = ("(select ", "sleep(", "${jndi", "<script", "<?php", "../../")
 _HEADLESS = re.compile(
@@ -221,9 +227,8 @@ class _Matchers:
             for pattern in crawler_patterns
             if not _LOOKS_AROUND.search(pattern)
         )
-        self.programs = ua_parser_rs.UserAgentExtractor(
-            (f"(?i)({pattern})", "$1", None, None, None, None) for pattern in _PROGRAMS
-        )
+        self.programs = _extractor(rf"\b(?:{pattern})" for pattern in _PROGRAMS)
+        self.words = _extractor(_WORDS)
         self.others = re.compile(
             "|".join(pattern for pattern in crawler_patterns if _LOOKS_AROUND.search(pattern)) or "(?!)",
             re.IGNORECASE,
@@ -238,6 +243,11 @@ class _Matchers:
             return str(found.family)
         match = self.others.search(rest)
         return match.group() if match else ""
+
+
+def _extractor(patterns: Iterable[str]) -> ua_parser_rs.UserAgentExtractor:
+    """Of an agent, the part that the first of these fits, in any case."""
+    return ua_parser_rs.UserAgentExtractor((f"(?i)({pattern})", "$1", None, None, None, None) for pattern in patterns)
 
 
 @cache
@@ -342,7 +352,10 @@ def _operated(text: str, in_hand: bool) -> str:
     Phones have apps, which show pages in a view of their own and put their id, or their maker's site, where a program
     of the web puts its operator's: of a device `in_hand` it counts only beside an address or a "+".
     """
-    if (program := _matchers().programs.extract(text)) is not None:
+    program = _matchers().programs.extract(_OF_MODEL.sub("(", text, count=1) if in_hand else text)
+    if program is None and not (in_hand or (" Electron/" in text and "Cypress/" not in text)):
+        program = _matchers().words.extract(text)
+    if program is not None:
         return _named(_own_name(text, str(program.family)))
     if (not in_hand or _SAYS_WHERE.search(text)) and (site := _OPERATOR.search(_REVERSED.sub("", text))):
         return _named(next(filter(None, site.groups())))

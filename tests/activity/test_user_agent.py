@@ -160,6 +160,15 @@ PEOPLE_IN_APPS = [  # that put their id, or their maker's site, around the agent
     f"{MAC} Version/17.4 Safari/605.1.15 com.myshop.app",
     f"{WINDOWS} Chrome/120.0.0.0 Safari/537.36 MyShop/3.2 (org.my-shop.app; x64)",
 ]
+PEOPLE_WITH_NAMES_LIKE_PROGRAMS = [
+    *(f"{PIXEL} {name}/7.1" for name in ("Skyscanner", "CamScanner", "QRScanner", "NewsNow", "CloudflareWARP")),
+    *(f"{CHROME_IOS} {name}/7.1" for name in ("WeightWatchers", "Diagnostics", "BirdWatcher", "PhotoScan")),
+    f"{ANDROID} Zebra TC52 Scanner) {WEBKIT} Chrome/120.0.0.0 Mobile Safari/537.36",
+    f"{ANDROID} Catchpoint 5) {WEBKIT} Chrome/120.0.0.0 Mobile Safari/537.36",
+    f"{WINDOWS} CamScanner/6.0 {ELECTRON}",
+    f"{MAC} Chrome/131.0.0.0 Safari/537.36 Skyscanner/7.1",
+    f"{WINDOWS} Chrome/131.0.0.0 Safari/537.36 CloudflareWARP/2.0",
+]
 PROGRAMS = {
     "Prometheus/2.40.5": "prometheus",
     "blackbox-exporter/0.24": "blackbox-exporter",
@@ -256,8 +265,10 @@ def test_bots(text: str, bot: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [*PEOPLE_BEFORE_APPLICATIONS, *PEOPLE_IN_TERMINALS, *PEOPLE_WITH_OLD_PHONES, *PEOPLE_IN_APPS]
-)
+    "text",
+    [*PEOPLE_BEFORE_APPLICATIONS, *PEOPLE_IN_TERMINALS, *PEOPLE_WITH_OLD_PHONES, *PEOPLE_IN_APPS,
+     *PEOPLE_WITH_NAMES_LIKE_PROGRAMS],
+)  # fmt: skip
 def test_people_before_other_windows_than_a_browsers(text: str) -> None:
     assert parse(text).bot == ""
 
