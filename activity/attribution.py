@@ -111,6 +111,7 @@ _TAGS = ("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content")
 # In a value, encoded along with it.
 _NEXT_TAG = re.compile(r"(?:[?&;,|/\s]|\\u0026)(?:amp;)?(?=utm_[a-z]+=)", re.IGNORECASE)
 
+_UNPAID = re.compile(r"\b(?:non|not|un|no)-?paid\b|\borganic\b")  # of a medium, with "-" for gaps
 _PAID = re.compile(r"cp|ppc|retargeting|paid")  # matched at the start; "cp" may stand anywhere
 _SHOP = re.compile(r"(^|[^a-df-z])shop|shopping")
 # Words of a medium: "paid_social", "email-marketing", "banner ad".
@@ -246,6 +247,8 @@ def _channel(source: str, medium: str, campaign: str, kind: Kind | None, adverti
     """The first channel that fits. What is `advertised` is paid unless the medium says what else it is."""
     spelled = _GAPS.sub("-", medium)
     words = frozenset(spelled.replace("e-mail", "email").split("-"))
+    if _UNPAID.search(spelled):
+        words, advertised = words - _ADS, False
     paid = "cp" in medium or _PAID.match(medium) is not None
     display = medium == "cpm" or not (paid or _DISPLAY.isdisjoint(words))
     paid = paid or not (display or _ADS.isdisjoint(words)) or (advertised and _KNOWN.isdisjoint(words))

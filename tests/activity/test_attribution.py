@@ -107,6 +107,9 @@ from activity.attribution import DIRECT, origin, referrer_host
         ("utm_source=google&utm_medium=sem", "", "google.com", "Paid Search"),
         ("utm_source=fb&utm_medium=social-paid", "", "facebook.com", "Paid Social"),
         ("utm_source=p&utm_medium=Facebook+Ads", "", "p", "Paid Other"),
+        *((f"utm_source=linkedin&utm_medium={medium}", "", "linkedin.com", "Organic Social")
+          for medium in ("non-paid", "non_paid", "not+paid", "unpaid", "organic-ad", "social_unpaid", "nonpaid")),
+        ("utm_source=p&utm_medium=non-paid&gclid=x", "", "p", "Referral"),
         ("utm_source=p&utm_medium=readme", "", "p", "Referral"),
         ("utm_source=p&utm_medium=download", "", "p", "Referral"),
         ("utm_source=p&utm_medium=banner+ad", "", "p", "Display"),
