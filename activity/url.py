@@ -44,15 +44,17 @@ _SECOND_QUESTION = re.compile(
     r"^\?+|\?(?=(?:utm|mtm|pk)_[a-z]+=)|(?<=[=&])([^&=/?]*)\?(?=[a-z_][a-z0-9_-]*=)", re.IGNORECASE
 )
 _ENCODED_PAIR = re.compile(r"(?:^|(?<=&))[^&=%]{1,64}%(?:25)?3D[^&=]*(?=&|$)", re.IGNORECASE)
+# As sessions of PHP and forums are: digits and letters. 24 are an id of a database.
+_AS_LONG = r"(?=[0-9a-z]*[0-9])(?=[0-9]*[a-z])(?:[0-9a-z]{40}|[0-9a-z]{32}|[0-9a-z]{26})"
 # Of Java, PHP, ColdFusion and SAP, also with ";" encoded. `sid` is a session if it is as long as one.
 _SESSION = re.compile(
     r"(?:;|%3B)(?:(?:jsession_?id[a-z]*|sessionid|phpsessid|cfid|cftoken|sap-contextid)(?:=|%3D)(?:(?!%3B)[^/;&?#])*"
-    r"|sid(?:=|%3D)[0-9a-z]{12,}(?=[/;%&?#]|$))",
+    rf"|sid(?:=|%3D){_AS_LONG}(?=[/;%&?#]|$))",
     re.IGNORECASE,
 )
 _SESSION_PARAMETER = re.compile(
     r"(?:amp;)?(?:(?:phpsessid|jsessionid|asp\.net_sessionid|aspsessionid[a-z]*|cfid|cftoken|oscsid|zenid|xtcsid)="
-    r"|(?:force_)?sid=[0-9a-z]{20,}$|s=[0-9a-f]{32}$)",
+    rf"|(?:force_)?sid={_AS_LONG}$|s=[0-9a-f]{{32}}$)",
     re.IGNORECASE,
 )
 # What a campaign's link has in its fragment, so that no server sees it; also behind the name of a place on the page.

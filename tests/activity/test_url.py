@@ -80,6 +80,25 @@ def test_addresses(text: str, expected: Address) -> None:
 
 
 @pytest.mark.parametrize(
+    "value",
+    ["507f1f77bcf86cd799439011", "0" * 32, "1" * 26, "internationalconference", "a" * 40, "12", "42345840",
+     "CA0123456789abcdef0123456789abcdef"],
+)  # fmt: skip
+def test_what_only_is_called_as_a_session_stays(value: str) -> None:
+    for address in (f"https://e.com/a?sid={value}", f"https://e.com/a;sid={value}"):
+        found = url.parse(address)
+        assert found is not None
+        assert found.url == address
+
+
+@pytest.mark.parametrize("value", ["0123456789abcdefghijklmnop", "0123456789abcdef" * 2, "0123456789" * 3 + "a" * 10])
+def test_what_is_as_long_as_a_session_is_one(value: str) -> None:
+    found = url.parse(f"https://e.com/a;sid={value}?sid={value}&b")
+    assert found is not None
+    assert found.url == "https://e.com/a?b"
+
+
+@pytest.mark.parametrize(
     "text",
     ["", "/pricing", "example.com", "about:blank", "data:text/html,x", "chrome-extension://abc/x", "ftp://e.com/",
      "https://", "https:///path", "https://e.com%3A80/", "https://%00/", "https://a%2Fb/", "https://℀.com/", "https://%ff.com/",
@@ -121,7 +140,7 @@ def test_parameters() -> None:
         ("/%25C3", ["/%25C3"], "/%25C3"),
         ("/shop", ["/shop;jsessionid=A1B", "/shop;JSESSIONID=a.node1", "/shop;jsession%69d=1", "/shop%3Bjsessionid%3d1",
                    "/shop;jsessionid=x!-12!34", "/shop;PHPSESSID=1", "/shop;cfid=1;cftoken=2",
-                   "/shop;sid=0123456789abcdef"], "/shop"),
+                   "/shop;sid=0123456789abcdef0123456789"], "/shop"),
         ("/shop;sid=12", ["/shop;sid=12"], "/shop;sid=12"),
         ("/a/b", ["/a\\b", "/a\\.\\b"], "/a/b"),
         ("/a%5Cb", ["/a%5cb"], "/a%5Cb"),
