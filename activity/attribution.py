@@ -97,6 +97,8 @@ _MATOMO = {
         ("content", "content"),
     )
 }  # fmt: skip
+# Those of which some programs make a list. What others list, such as `source[]`, is a filter's.
+_LISTED = re.compile(r"((?:utm|mtm|matomo|pk|piwik)_[a-z_]+)\[0?\]")
 _AS_USUAL = frozenset("abcdefghijklmnopqrstuvwxyz_0123456789-")  # what names of parameters consist of
 # What programs write for no value, and placeholders that nobody has filled.
 _UNSET = frozenset(
@@ -169,7 +171,8 @@ def _usual(parameters: Mapping[str, str]) -> dict[str, str]:
     """The parameters by their names in lower case, without what an address copied out of HTML puts before them."""
     usual: dict[str, str] = {}
     for name, value in parameters.items():
-        usual.setdefault(name.strip().lower().removeprefix("amp;").partition("[")[0], value)
+        name = name.strip().lower().removeprefix("amp;")
+        usual.setdefault(found[1] if (found := _LISTED.fullmatch(name)) else name, value)
     return usual
 
 

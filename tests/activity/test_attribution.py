@@ -124,6 +124,9 @@ from activity.attribution import DIRECT, origin, referrer_host
         ("utm_source=p&utm_medium=llm", "", "p", "AI Assistants"),
         ("awc=1_2", "", "awin", "Affiliates"),
         ("utm_source[]=fb&utm_medium%5B%5D=cpc", "", "facebook.com", "Paid Social"),
+        ("utm_source[0]=fb&mtm_medium[]=cpc", "", "facebook.com", "Paid Social"),
+        *((query, "https://www.google.com/", "google.com", "Organic Search")
+          for query in ("source[]=a&source[]=b", "source%5Bid%5D=5", "ref[code]=a", "ref[0]=a", "utm_source[1]=a")),
         ("a=1&utm_source%3Dfb%26utm_medium%3Dcpc", "", "facebook.com", "Paid Social"),
         ("utm_source%253Dfb%2526utm_medium%253Dcpc", "", "facebook.com", "Paid Social"),
         ("utm_source=fb%5Cu0026utm_medium=cpc", "", "facebook.com", "Paid Social"),
