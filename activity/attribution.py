@@ -14,13 +14,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from urllib.parse import unquote
 
 import msgspec
 
 from activity.encodings import decoded_again
 from activity.sources import Kind, is_advertising, kind_of, name_of
-from activity.url import LONGEST_URL, host_of, in_letters
+from activity.url import as_browsers_write, host_of, in_letters
 
 _LONGEST = 256  # characters kept of each text
 
@@ -130,7 +129,7 @@ _GAPS = re.compile(r"[\s_]")
 # Of sites that show a page under a host of theirs, in which "-" stands for "." and "--" for "-".
 _COPIES = (".cdn.ampproject.org", ".translate.goog", ".bing-amp.com")
 _OF_REFERRERS = frozenset(("http", "https", "android-app"))
-_END = re.compile(r"[/?#,\\\x00-\x1f]")  # of an authority; a header that came twice is one with a comma
+_END = re.compile(r"[/?#\\\x00-\x1f]")  # of an authority
 _COPY_BY_PATH = re.compile(r"cdn\.ampproject\.org/[a-z]/(?:s/)?([^/?#]+\.[^/?#]+)", re.IGNORECASE)
 
 
@@ -195,20 +194,15 @@ def referrer_host(referrer: str) -> str:
     """
     scheme, mark, rest = referrer.partition("://")
     if not mark or scheme.lower() not in _OF_REFERRERS:
-        scheme, mark, rest = _as_browsers_write(referrer).partition("://")
+        scheme, mark, rest = as_browsers_write(referrer).partition("://")
         if not mark or scheme.lower() not in _OF_REFERRERS:
             return ""
     end = _END.search(rest)
     authority = rest[: end.start()] if end else rest
     if (copied := _COPY_BY_PATH.match(rest)) is not None:
         authority = copied[1]
-    return original_host(in_letters(host_of(authority.rpartition("@")[2])[:_LONGEST]))
-
-
-def _as_browsers_write(referrer: str) -> str:
-    """A referrer without what hand-written senders and servers put around it, or made of it: "https%3A%2F%2F…"."""
-    text = referrer[:LONGEST_URL].strip(" \t\r\n\"'<>").replace("\\", "/")
-    return text if "://" in text else unquote(text)
+    host = authority.rpartition("@")[2].partition(",")[0]  # a header that came twice is one with a comma
+    return original_host(in_letters(host_of(host)[:_LONGEST]))
 
 
 def original_host(host: str) -> str:

@@ -60,13 +60,14 @@ _SESSION_PARAMETER = re.compile(
 # What a campaign's link has in its fragment, so that no server sees it; also behind the name of a place on the page.
 _TAG = re.compile(r"(?:utm|mtm|matomo|pk|piwik)_[a-z_]+=", re.IGNORECASE)
 _TAGGED = re.compile(rf"(?:[\w.-]{{0,100}}\?|0?38;|x26;)?({_TAG.pattern}.*)", re.IGNORECASE | re.DOTALL)
-_AROUND_PATH = re.compile(r"([^/?#]*//)?([^/?#]*)([^?#]*)(.*)", re.DOTALL)  # of any text
+_AROUND_PATH = re.compile(r"([^/?#\\]*[/\\]{2})?([^/?#\\]*)([^?#]*)(.*)", re.DOTALL)  # of any text
 # What OAuth and OpenID Connect put into a fragment; a router may have put its "/" before it. The words that others use,
 # too, tell it only beside one another.
 _LOGIN = re.compile(
     r"[/!]*(?:[a-z_]{1,20}=[^&]*&){0,8}(?:access_token|id_token|refresh_token|session_state|error_description)="
     r"|[/!]*(?:token_type|expires_in|scope|state|code|iss|error)=[^&]*&(?:token_type|expires_in|scope|state|code|iss)="
 )
+_IS_WEB = re.compile(r"(?:https?|android-app)://", re.IGNORECASE).match
 _LONGEST_HOST = 253  # characters, as DNS has it
 _OWN_PORTS = {"http": "80", "https": "443"}
 
@@ -157,8 +158,11 @@ def readable(path: str) -> str:
 def without_session_ids(address: str) -> str:
     """Returns an address as it was sent, but without session ids, user name and password, at most 4,096 characters.
 
-    A path or query that had a session id is returned in normal percent-encoding. Never raises.
+    One that was encoded as a whole is decoded, for they are in it, too. A path or query that had a session id is
+    returned in normal percent-encoding. Never raises.
     """
+    if "%" in address and "://" not in address[:LONGEST_URL] and _IS_WEB(written := as_browsers_write(address)):
+        address = "".join(char for char in written if char.isprintable())
     if not ("(" in address or "@" in address or _may_have_ids(address)):
         return address[:LONGEST_URL]
     scheme, authority, path, rest = _AROUND_PATH.findall(address)[0]
@@ -171,6 +175,13 @@ def without_session_ids(address: str) -> str:
         query, rest = kept, "?" if kept else ""
     question = "?" if rest.startswith("?") else ""
     return _cut(scheme + authority + path + question + query + mark + fragment, LONGEST_URL)
+
+
+def as_browsers_write(referrer: str) -> str:
+    """Returns a referrer without what hand-written senders and servers put around it, or made of it
+    ("https%3A%2F%2F…")."""
+    text = referrer[:LONGEST_URL].strip(" \t\r\n\"'<>").replace("\\", "/")
+    return text if "://" in text else unquote(text)
 
 
 def host_of(authority: str) -> str:

@@ -181,6 +181,22 @@ def test_a_referrer_is_read_whoever_wrote_it(referrer: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("referrer", "host", "stored"),
+    [
+        ("https://jane,doe:pw@b.example/x", "b.example", "https://b.example/x"),
+        ("https://b.example\\@evil.example/", "b.example", "https://b.example\\@evil.example/"),
+        ("https:\\\\me:pw@b.example\\x", "b.example", "https:\\\\b.example\\x"),
+        ("https%3A%2F%2Fme%3Apw%40b.example%2Fx%3Bjsessionid%3DAB", "b.example", "https://b.example/x"),
+        ("HTTPS%3A%2F%2Fb.example%2Fx%3FPHPSESSID%3DAB%26a%0A", "b.example", "HTTPS://b.example/x?a"),
+        ("100%25", "", "100%25"),
+    ],
+)
+def test_a_referrer_is_stored_as_it_is_read_and_without_secrets(referrer: str, host: str, stored: str) -> None:
+    assert (referrer_host(referrer), url.without_session_ids(referrer)) == (host, stored)
+    assert referrer_host(stored) == host
+
+
+@pytest.mark.parametrize(
     "referrer", ["", "-", "about:blank", "javascript:alert(1)", "https://", "https:///x", "example.net", "http://a b/"]
 )
 def test_a_referrer_that_leads_nowhere(referrer: str) -> None:
