@@ -31,16 +31,18 @@ _RECEIVERS = (
 # Models with Android: a box, a screen by its size, and the makers of both.
 _ANDROID_TV = re.compile(
     r"android[ \d.]{1,12}; (?:u; )?(?:[a-z]{2}-[a-z]{2}; )?(?:[^;)]{0,30}"
-    r"(?:(?<!x)box\b|\bshell[ _]\w|[-_ ][a-z]{0,3}led[-_ ]?\d\d|[-_][uf]hd\b|\duhd\b)"
+    r"(?:(?<!x)box\b|\bshell[ _]\w|[-_ ][a-z]{0,3}led[-_ ]?\d\d|[-_][uf]hd\b(?!.*\bmobile\b)|\duhd\b)"
     r"|[a-z]{0,3}led[-_ ]?\d\d|(?:2[248]|32|39|4[0-39]|5[058]|65|75)[a-z]{1,6}[-_]?\d{2,4}|tdtv"
-    r"|x96|x88 ?(?:pro|mini)|h96[ _-]?(?:max|pro|mini)|hk1[ )]|mxq|mk80\d|beelink|mygica|tx\d ?(?:mini|max)|t95[a-z])"
+    r"|x96(?!.*\byasearchbrowser/)|x88 ?(?:pro|mini)"
+    r"|h96[ _-]?(?:max|pro|mini)|hk1[ )]|mxq|mk80\d|beelink|mygica|tx\d ?(?:mini|max)|t95[a-z])"
 )
 _CONSOLE = re.compile(r"playstation|xbox|nintendo|steamdeck|\(ps[2-5]\)|\bouya\b")
 _TABLET = re.compile(
     r"ipad|tablet(?! pc)|kindle|\bsilk\b|playbook|kf[a-z]{3,4}\b|galaxy tab|\bkobo\b|\btolino\b|\bnook\b|\bpocketbook"
-    r"|[-_ ;]tab\b|[-_ ;]tab[-_ ]?\d|\b(?:media|mate|idea|clever|oneplus |xiaomi |redmi |honor |oppo )pad\b"
+    r"|\b(?:media|mate|idea|clever|oneplus |xiaomi |redmi |honor |oppo )pad\b"
     r"|\bsm-[tpx]\d{3}|\blenovo tb|; tb-?[\dxj]\w{3,}|\bgt-(?:p\d|n[58])\d{3}|\btransformer\b"
 )
+_ANDROID_TABLET = re.compile(r"(?<!voice)[-_ ;]tab\b|[-_ ;]tab[-_ ]?\d")  # a "Voice Tab" is a phone
 # Computers whose browser is that of Android.
 _LAPTOP = re.compile(
     r"chromebook|; (?:aspire|inspiron|vostro|latitude|satellite|thinkpad(?! tab)|(?:hp )?(?:elite|pro)book)\b"
@@ -63,7 +65,9 @@ def device_of(text: str, os: str, room: str) -> str:
         return "tv"
     if os == "Android" and _LAPTOP.search(lower):
         return "desktop"
-    if mentions(lower, _TABLET_WORDS) and _TABLET.search(lower):
+    if mentions(lower, _TABLET_WORDS) and (
+        _TABLET.search(lower) or (os == "Android" and _ANDROID_TABLET.search(lower))
+    ):
         return "tablet"
     if os == "Android":
         return "tablet" if text.startswith("Mozilla/") and "Mobile" not in text else "mobile"

@@ -126,6 +126,13 @@ NAMED_BY_THEMSELVES = {  # browser, system, device
     f"{ANDROID} AC-LED43X Build/R1A) {WEBKIT} Chrome/107.0.0.0 Mobile Safari/537.36": "Chrome, Android, tv",
     f"{ANDROID} 55U600GR Build/N; wv) {WEBKIT} Version/4.0 Chrome/52.0.1 Safari/537.36": "Chrome, Android, tv",
     f"{ANDROID} H96 Max) {WEBKIT} Chrome/107.0.0.0 Safari/537.36": "Chrome, Android, tv",
+    f"{ANDROID} Alcatel_5033D_FHD) {WEBKIT} Chrome/81.0.0.0 Mobile Safari/537.36": "Chrome, Android, mobile",
+    f"{ANDROID} AC_FHD) {WEBKIT} Chrome/81.0.0.0 Safari/537.36": "Chrome, Android, tv",
+    f"{ANDROID} HP Slate 6 Voice Tab Build/K) {WEBKIT} Chrome/46.0.2.7 Mobile Safari/537.36": "Chrome, Android, mobile",
+    f"{ANDROID} X96Pro) {WEBKIT} Chrome/91.0.4.1 YaApp_Android/21.66.1 YaSearchBrowser/21.66.1 Mobile": (
+        "Yandex Browser, Android, mobile"
+    ),
+    "Mozilla/5.0 (Windows NT 6.1; Trident/7.0; Dell.com Tab; rv:11.0) like Gecko": "IE, Windows, desktop",
     f"{ANDROID} A3-A20FHD) {WEBKIT} Chrome/81.0.0.0 Safari/537.36": "Chrome, Android, tablet",
     f"{ANDROID} SM-T365) {WEBKIT} Chrome/81.0.0.0 Mobile Safari/537.36": "Chrome, Android, tablet",
     f"{ANDROID} Tab 13 Pro) {WEBKIT} Chrome/81.0.0.0 Mobile Safari/537.36": "Chrome, Android, tablet",
