@@ -27,7 +27,7 @@ from activity.encodings import INVISIBLE, as_texts, named
 LONGEST_URL = 4096  # characters kept of an address
 
 _SCHEMES = frozenset(("http", "https", "file"))
-_NOT_IN_HOST = frozenset(' "#%/:<>?@\\^`{|}')
+_NOT_IN_HOST = frozenset(' "#%/:<>?@[\\]^`{|}\u3002')
 
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _KEPT = frozenset("!$&'()*+,;=:@/?#%\\")  # percent-encoding these changes what they mean
@@ -37,6 +37,7 @@ _ESCAPES = re.compile(r"(?:%[0-9A-F]{2})+")
 # A letter beyond ASCII of which a sender encoded the encoding, and all that it encoded so.
 _TWICE = re.compile(r"%(?:25)+[c-f][0-9a-f]%(?:25)+[89ab][0-9a-f]", re.IGNORECASE)
 _OVER = re.compile(r"%(?:25)+([0-9a-f]{2})", re.IGNORECASE)
+_OFTEN = 8  # that the encoding of a path is undone
 _PLAIN_PERCENT = re.compile(r"%25(?![0-9A-Fa-f]{2})")
 # In front, before a tag, or in a value that is no address.
 _ASP_SESSION = re.compile(r"/\((?:[AFSX]\([A-Za-z0-9_-]+\))+\)(?=/)")
@@ -258,7 +259,11 @@ def encoded(text: str) -> str:
 
 
 def _once(path: str) -> str:
-    return encoded(_OVER.sub(r"%\1", path)) if "%25" in path and _TWICE.search(path) else path
+    for _ in range(_OFTEN):
+        if "%25" not in path or not _TWICE.search(path):
+            return path
+        path = encoded(_OVER.sub(r"%\1", path))
+    return path
 
 
 def _route(fragment: str) -> str:

@@ -102,7 +102,8 @@ def test_what_is_as_long_as_a_session_is_one(value: str) -> None:
     "text",
     ["", "/pricing", "example.com", "about:blank", "data:text/html,x", "chrome-extension://abc/x", "ftp://e.com/",
      "https://", "https:///path", "https://e.com%3A80/", "https://%00/", "https://a%2Fb/", "https://℀.com/", "https://%ff.com/",
-     "https://e：80/", "https://?q", "https://a b/", "http://[::1/", "https://@/", "https://:80/"],
+     "https://e：80/", "https://?q", "https://a b/", "http://[::1/", "https://@/", "https://:80/",
+     "https://［.example/", "https://a］/"],
 )  # fmt: skip
 def test_no_addresses(text: str) -> None:
     assert url.parse(text) is None
@@ -111,6 +112,9 @@ def test_no_addresses(text: str) -> None:
 @given(st.text() | st.text().map("https://".__add__) | st.text(alphabet="/:@[]?#.%a&=;é4ß。").map("http://".__add__))
 @example("HTTP://\x85\x08")
 @example("http://a:\x85#top")
+@example("https://［.example/")
+@example("https://xn--a-93t.example/")
+@example("https://e.com/%2525%2532%2535C3%2525%2532%2535A9%25C3%25A9")
 def test_garbage_never_raises_and_the_normal_form_is_one(text: str) -> None:
     found = url.parse(text)
     if found is not None:
@@ -168,6 +172,7 @@ def test_one_page_has_one_spelling_and_people_read_it_decoded(normal: str, spell
 
 
 @given(st.text(st.characters(exclude_categories=("Cs",)) | st.sampled_from("%/;.4é"), max_size=30), st.randoms())
+@example("%2525%2532%2535C3%2525%2532%2535A9%25C3%25A9", random.Random(0))
 def test_what_people_read_is_the_same_page_and_so_is_each_spelling_of_it(text: str, rng: random.Random) -> None:
     normal = normal_path("/" + text)
     assert normal_path(normal) == normal
