@@ -44,7 +44,7 @@ _ASP_SESSION = re.compile(r"/\((?:[AFSX]\([A-Za-z0-9_-]+\))+\)(?=/)")
 _SECOND_QUESTION = re.compile(
     r"^\?+|\?(?=(?:utm|mtm|pk)_[a-z]+=)|(?<=[=&])([^&=/?]*)\?(?=[a-z_][a-z0-9_-]*=)", re.IGNORECASE
 )
-_ENCODED_PAIR = re.compile(r"(?:^|(?<=&))[^&=%]{1,64}%(?:25)?3D[^&=]*(?=&|$)", re.IGNORECASE)
+_ENCODED_PAIR = re.compile(r"(?:^|(?<=&))[^&=%]{1,64}%(25)?3D[^&=]*(?=&|$)", re.IGNORECASE)
 # As sessions of PHP and forums are: digits and letters. 24 are an id of a database.
 _AS_LONG = r"(?=[0-9a-z]*[0-9])(?=[0-9]*[a-z])(?:[0-9a-z]{40}|[0-9a-z]{32}|[0-9a-z]{26})"
 # Of Java, PHP, ColdFusion and SAP, also with ";" encoded. `sid` is a session if it is as long as one.
@@ -243,7 +243,7 @@ def parameters(query: str) -> dict[str, str]:
     if "?" in query:
         query = _SECOND_QUESTION.sub(r"\1&", query)
     if "3D" in query or "3d" in query:
-        query = _ENCODED_PAIR.sub(lambda part: unquote(part[0].replace("%25", "%"), errors="surrogateescape"), query)
+        query = _ENCODED_PAIR.sub(_pair, query)
     pairs = parse_qsl(query, errors="surrogateescape")
     codec = "" if "%" not in query or all(value.isascii() for _, value in pairs) else named(pairs)
     texts = iter(as_texts([text for pair in pairs for text in pair], codec))
@@ -251,6 +251,11 @@ def parameters(query: str) -> dict[str, str]:
         if value.strip():
             found.setdefault(name, value)
     return found
+
+
+def _pair(part: re.Match[str]) -> str:
+    """A parameter without the encoding of its "=", be that once or twice, and of all with it."""
+    return unquote(part[0].replace("%25", "%") if part[1] else part[0], errors="surrogateescape")
 
 
 def encoded(text: str) -> str:
