@@ -7,7 +7,8 @@ and a backslash is a slash, as browsers have it but access logs, pixels and hand
 decodes a path again for people. Session ids that servers put into paths and queries are removed, also of referrers. A
 fragment is a place on the page and no part of it, but for those that begin with "/" or "!": a router in the browser has
 its pages there, so "#/about" belongs to the path, and a query behind it to the query. A campaign's tags there
-("#utm_source=…") belong to the query. What a login hands back in a fragment ("#/access_token=…") is no page.
+("#utm_source=…") belong to the query: those of senders that keep a fragment, as our beacon does not. What a login hands
+back in a fragment ("#/access_token=…") is no page.
 
 We do not use `urllib.parse` to split an address: the parser must accept everything that a browser may show (a port
 out of range, a stray bracket), never keep a password, and cost about a microsecond.
@@ -61,6 +62,8 @@ _SESSION_PARAMETER = re.compile(
 # What a campaign's link has in its fragment, so that no server sees it; also behind the name of a place on the page.
 _TAG = re.compile(r"(?:utm|mtm|matomo|pk|piwik)_[a-z_]+=", re.IGNORECASE)
 _TAGGED = re.compile(rf"(?:[\w.-]{{0,100}}\?|0?38;|x26;)?({_TAG.pattern}.*)", re.IGNORECASE | re.DOTALL)
+_AND = re.compile(r"&#(?:0{0,4}38|x0{0,4}26);", re.IGNORECASE)  # of an address copied out of HTML; else a fragment
+_AND_IN_HTML = re.compile(r"&(?:amp;)?")
 _AROUND_PATH = re.compile(r"([^/?#\\]*[/\\]{2})?([^/?#\\]*)([^?#]*)(.*)", re.DOTALL)  # of any text
 # What OAuth and OpenID Connect put into a fragment; a router may have put its "/" before it. The words that others use,
 # too, tell it only beside one another.
@@ -90,6 +93,8 @@ def parse(text: str) -> Address | None:
     text = text[:LONGEST_URL].strip()
     if not text.isprintable():
         text = "".join(char for char in text if char >= " " and char != "\x7f")
+    if "&#" in text:
+        text = _AND.sub("&", text)
     text, _, fragment = text.partition("#")
     if "\\" in text:
         text, question, query = text.partition("?")
@@ -127,7 +132,7 @@ def parse(text: str) -> Address | None:
             joined = "&".join(part for part in (query, behind) if part)
             return Address(url=longer, host=host, path=path + route, query=joined)
     elif "_" in fragment and (tagged := _TAGGED.match(fragment)):
-        tags = [tag for tag in encoded(tagged[1].partition(":~:")[0]).split("&") if _TAG.match(tag)]
+        tags = [tag for tag in _AND_IN_HTML.split(encoded(tagged[1].partition(":~:")[0])) if _TAG.match(tag)]
         joined = "&".join([query, *tags] if query else tags)
         longer = f"{scheme}://{authority}{shown}?{joined}"
         if len(longer) <= LONGEST_URL:

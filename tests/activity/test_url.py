@@ -68,6 +68,11 @@ from activity.url import Address, normal_path, readable
          Address("https://e.com/x?a=1&pk_campaign=%C3%A9", "e.com", "/x", "a=1&pk_campaign=%C3%A9")),
         ("https://e.com/#?UTM_Source=fb:~:t", Address("https://e.com/?UTM_Source=fb", "e.com", "/", "UTM_Source=fb")),
         ("https://e.com/#top?mtm_source=a", Address("https://e.com/?mtm_source=a", "e.com", "/", "mtm_source=a")),
+        *((f"https://e.com/?a=1{mark}utm_source=g{mark}utm_medium=cpc",
+           Address("https://e.com/?a=1&utm_source=g&utm_medium=cpc", "e.com", "/", "a=1&utm_source=g&utm_medium=cpc"))
+          for mark in ("&#038;", "&#x26;", "&#38;")),
+        ("https://e.com/#utm_source=g&amp;utm_medium=c",
+         Address("https://e.com/?utm_source=g&utm_medium=c", "e.com", "/", "utm_source=g&utm_medium=c")),
         ("https://e.com/#top_utm_source=a", Address("https://e.com/", "e.com", "/", "")),
         ("https://e.com/#access_token=secret&utm_source=a", Address("https://e.com/", "e.com", "/", "")),
         ("https://e.com/a?sid=0123456789abcdef0123456789abcdef&b", Address("https://e.com/a?b", "e.com", "/a", "b")),
@@ -113,6 +118,7 @@ def test_no_addresses(text: str) -> None:
 @example("HTTP://\x85\x08")
 @example("http://a:\x85#top")
 @example("https://［.example/")
+@example("https://e.com/?a&&#38;#38;b=1&#x26;amp;utm_source=a")
 @example("https://xn--a-93t.example/")
 @example("https://e.com/%2525%2532%2535C3%2525%2532%2535A9%25C3%25A9")
 def test_garbage_never_raises_and_the_normal_form_is_one(text: str) -> None:
