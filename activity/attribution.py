@@ -14,12 +14,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from urllib.parse import unquote
 
 import msgspec
 
+from activity.encodings import decoded_again
 from activity.sources import Kind, is_advertising, kind_of, name_of
-from activity.url import LONGEST_URL, decoded_again, host_of, in_letters
+from activity.url import as_browsers_write, host_of, in_letters
 
 _LONGEST = 256  # characters kept of each text
 
@@ -98,6 +98,8 @@ _MATOMO = {
 }  # fmt: skip
 _TAG_PREFIXES = ("utm_", "mtm_", "matomo_", "pk_", "piwik_")  # of the names of all tags
 _SOURCES = ("source", "ref")  # other names that some give utm_source
+# Those of which some programs make a list. What others list, such as `source[]`, is a filter's.
+_LISTED = re.compile(r"((?:utm|mtm|matomo|pk|piwik)_[a-z_]+)\[0?\]")
 _AS_USUAL = frozenset("abcdefghijklmnopqrstuvwxyz_0123456789-")  # what names of parameters consist of
 # What programs write for no value, and placeholders that nobody has filled.
 _UNSET = frozenset(
@@ -112,6 +114,7 @@ _TAGS = ("utm_source", "utm_medium", "utm_campaign", "utm_term", "utm_content")
 # In a value, encoded along with it.
 _NEXT_TAG = re.compile(r"(?:[?&;,|/\s]|\\u0026)(?:amp;)?(?=utm_[a-z]+=)", re.IGNORECASE)
 
+_UNPAID = re.compile(r"\b(?:non|not|un|no)-?paid\b|\borganic\b")  # of a medium, with "-" for gaps
 _PAID = re.compile(r"cp|ppc|retargeting|paid")  # matched at the start; "cp" may stand anywhere
 _SHOP = re.compile(r"(^|[^a-df-z])shop|shopping")
 # Words of a medium: "paid_social", "email-marketing", "banner ad".
@@ -128,7 +131,7 @@ _GAPS = re.compile(r"[\s_]")
 # Of sites that show a page under a host of theirs, in which "-" stands for "." and "--" for "-".
 _COPIES = (".cdn.ampproject.org", ".translate.goog", ".bing-amp.com")
 _OF_REFERRERS = frozenset(("http", "https", "android-app"))
-_END = re.compile(r"[/?#,\\\x00-\x1f]")  # of an authority; a header that came twice is one with a comma
+_END = re.compile(r"[/?#\\\x00-\x1f]")  # of an authority
 _COPY_BY_PATH = re.compile(r"cdn\.ampproject\.org/[a-z]/(?:s/)?([^/?#]+\.[^/?#]+)", re.IGNORECASE)
 
 
@@ -181,8 +184,9 @@ def _usual(parameters: Mapping[str, str]) -> dict[str, str]:
 
 
 def _usual_name(name: str) -> str:
-    """A parameter's name in lower case, without what an address copied out of HTML puts before it."""
-    return name.strip().lower().removeprefix("amp;").partition("[")[0]
+    """A parameter's name in lower case, without what HTML puts before it and a list behind it."""
+    name = name.strip().lower().removeprefix("amp;")
+    return found[1] if (found := _LISTED.fullmatch(name)) else name
 
 
 def _taken_apart(parameters: Mapping[str, str]) -> dict[str, str]:
@@ -204,20 +208,15 @@ def referrer_host(referrer: str) -> str:
     """
     scheme, mark, rest = referrer.partition("://")
     if not mark or scheme.lower() not in _OF_REFERRERS:
-        scheme, mark, rest = _as_browsers_write(referrer).partition("://")
+        scheme, mark, rest = as_browsers_write(referrer).partition("://")
         if not mark or scheme.lower() not in _OF_REFERRERS:
             return ""
     end = _END.search(rest)
     authority = rest[: end.start()] if end else rest
     if (copied := _COPY_BY_PATH.match(rest)) is not None:
         authority = copied[1]
-    return original_host(in_letters(host_of(authority.rpartition("@")[2])[:_LONGEST]))
-
-
-def _as_browsers_write(referrer: str) -> str:
-    """A referrer without what hand-written senders and servers put around it, or made of it: "https%3A%2F%2F…"."""
-    text = referrer[:LONGEST_URL].strip(" \t\r\n\"'<>").replace("\\", "/")
-    return text if "://" in text else unquote(text)
+    host = authority.rpartition("@")[2].partition(",")[0]  # a header that came twice is one with a comma
+    return original_host(in_letters(host_of(host)[:_LONGEST]))
 
 
 def original_host(host: str) -> str:
@@ -260,6 +259,8 @@ def _channel(source: str, medium: str, campaign: str, kind: Kind | None, adverti
     """The first channel that fits. What is `advertised` is paid unless the medium says what else it is."""
     spelled = _GAPS.sub("-", medium)
     words = frozenset(spelled.replace("e-mail", "email").split("-"))
+    if _UNPAID.search(spelled):
+        words, advertised = words - _ADS, False
     paid = "cp" in medium or _PAID.match(medium) is not None
     display = medium == "cpm" or not (paid or _DISPLAY.isdisjoint(words))
     paid = paid or not (display or _ADS.isdisjoint(words)) or (advertised and _KNOWN.isdisjoint(words))

@@ -10,9 +10,13 @@ What is left is read as Windows-1252, letter by letter, so that two different te
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import lru_cache
+from html import unescape
+from urllib.parse import unquote_to_bytes
+
+INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
 
 # What pages call their encoding: a parameter, and names without "-" and "_", as the browsers' standard reads them.
 _NAMES_ENCODING = frozenset(("_charset_", "charset", "encoding", "enc", "ie", "ei"))
@@ -56,6 +60,13 @@ _AS_WESTERN = {
     0xDC00 + byte: chr(byte) if byte in (0x81, 0x8D, 0x8F, 0x90, 0x9D) else bytes((byte,)).decode("cp1252")
     for byte in range(0x80, 0x100)
 }
+_UNDONE = 3  # that a term's encoding is undone
+_ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#x[0-9a-f]{1,6}|[a-z]{2,8});", re.IGNORECASE)
+_ENCODED = re.compile(r"(?:[^%]|%[0-9A-Fa-f]{2}|%u[0-9A-Fa-f]{4})*")
+_U_ESCAPE = re.compile(r"(?:%u[0-9A-Fa-f]{4})+")
+_BY_HAND = re.compile(r"%(?:[a-f]|.[a-f])")  # programs write these in capitals, mostly
+# What robots leave in the address that a page gives for its search, and programs in their own.
+_TEMPLATE = re.compile(r"\$?\{{1,2} ?[A-Za-z_.]+ ?\}{1,2}")
 
 
 def named(pairs: Sequence[tuple[str, str]]) -> str:
@@ -86,6 +97,37 @@ def as_text(text: str, codec: str = "") -> str:
 def western(text: str) -> str:
     """Returns one such text, without a look at what else it could be."""
     return _read(text, "")
+
+
+def decoded_again(term: str, read: Callable[[str], str] = western) -> str:
+    """Returns a decoded value without the percent-encoding of a sender that encodes twice, or with JavaScript's
+    `escape`."""
+    for _ in range(_UNDONE):
+        if "%" not in term or not _ENCODED.fullmatch(term):
+            break
+        unescaped = _U_ESCAPE.sub(_code_unit, term)
+        raw = unquote_to_bytes(unescaped.encode("utf-8", "surrogatepass"))
+        text = raw.decode("utf-8", "surrogateescape")
+        if _STRAY.search(text) and _BY_HAND.search(unescaped):
+            break  # somebody typed "5%de"
+        term = read(text)
+    if not term.isascii():
+        term = _read_twice(term)
+    if "&" in term and not _ENTITY.fullmatch(term):  # that was what they looked for
+        term = _ENTITY.sub(lambda match: unescape(match[0]), term)
+    return "" if _TEMPLATE.fullmatch(term) else term
+
+
+def _read_twice(term: str) -> str:
+    """A term of which somebody took UTF-8 for Windows-1252, and encoded the letters again: "cafÃ©"."""
+    try:
+        return term.encode("cp1252").decode()
+    except UnicodeError:
+        return term
+
+
+def _code_unit(match: re.Match[str]) -> str:
+    return bytes.fromhex(match[0].replace("%u", "")).decode("utf-16-be", "replace")
 
 
 def _read(text: str, codec: str) -> str:

@@ -17,7 +17,6 @@ import msgspec
 from msgspec.structs import replace
 
 from activity import amount
-from activity import url as search
 from activity.attribution import origin, original_host, referrer_host
 from activity.compat.protocol import Tracked
 from activity.definitions import kept_since
@@ -25,6 +24,7 @@ from activity.event import Event, EventType, content_id, derived_id, event_id
 from activity.geo import NOWHERE, Place
 from activity.incoming import Incoming, Revenue, time_of
 from activity.refusal import Reason, Refusal
+from activity.search_terms import SEARCH_PARAMETERS, search_term, tidy_term
 from activity.sources import VERSION as SOURCES_VERSION
 from activity.url import host_of, in_letters, parameters, without_session_ids, without_www
 from activity.url import parse as parse_address
@@ -60,7 +60,7 @@ class SiteRules(msgspec.Struct, frozen=True, cache_hash=True):
 
     domain: str
     timezone: str = "UTC"  # IANA name
-    search_parameters: tuple[str, ...] = search.SEARCH_PARAMETERS
+    search_parameters: tuple[str, ...] = SEARCH_PARAMETERS
     origins: tuple[str, ...] = ()  # further origins of the site: "https://shop.example.org"
     retention_days: int | None = None  # None keeps for ever
     expired_before: int = 0  # what occurred before (Unix ms) has been removed already, and stays away
@@ -125,7 +125,7 @@ def _page(site: SiteRules, url: str, referrer: str) -> _Page | None:
         referrer=without_session_ids(referrer),
         **msgspec.structs.asdict(came),
     )
-    return _Page(template, search.search_term(query, site.search_parameters))
+    return _Page(template, search_term(query, site.search_parameters))
 
 
 _cached_page = lru_cache(maxsize=4096)(_page)
@@ -276,7 +276,7 @@ def _of_own_host(site: SiteRules, url: str) -> str:
 def _told_by_page(incoming: Tracked, in_url: str) -> Tracked:
     """A search as the custom event that it is where the page view, by the term `in_url`, was the search already."""
     given = incoming.search
-    if given is None or not in_url or search.tidy_term(given.term) != in_url:
+    if given is None or not in_url or tidy_term(given.term) != in_url:
         return incoming
     props = {**incoming.props, "search_term": in_url}
     return replace(
@@ -337,7 +337,7 @@ def _searched(incoming: Incoming, in_url: str) -> tuple[str, int | None]:
     if given is None:
         return in_url, None
     results = given.results if given.results is not None and 0 <= given.results < 2**53 else None
-    return search.tidy_term(given.term) or in_url, results
+    return tidy_term(given.term) or in_url, results
 
 
 def _too_old(occurred_at: int, site: SiteRules) -> str:

@@ -370,6 +370,8 @@ def _network(host: str) -> str | None:
     if brand := _brand(host):
         return brand[1]
     home = _at_home(host)
+    if (plain := _without_device(home)) != home:  # 0.m.google.co.uk
+        return name_of(plain)
     for above in _above(home):
         kind = HOSTS.get(above)
         if kind is Kind.SEARCH and _WEBMAIL.match(home):

@@ -1,4 +1,4 @@
-"""A page's address, taken apart and normalised so that one page is one row, and the search term in it.
+"""A page's address, taken apart and normalised so that one page is one row.
 
 The normal form is that of RFC 3986, section 6.2: percent-encoding in upper case and only where it is needed, dot
 segments removed, scheme and host in lower case, no port that is the scheme's own. A host stands in its own letters
@@ -7,33 +7,28 @@ and a backslash is a slash, as browsers have it but access logs, pixels and hand
 decodes a path again for people. Session ids that servers put into paths and queries are removed, also of referrers. A
 fragment is a place on the page and no part of it, but for those that begin with "/" or "!": a router in the browser has
 its pages there, so "#/about" belongs to the path, and a query behind it to the query. A campaign's tags there
-("#utm_source=…") belong to the query. What a login hands back in a fragment ("#/access_token=…") is no page.
+("#utm_source=…") belong to the query: those of senders that keep a fragment, as our beacon does not. What a login hands
+back in a fragment ("#/access_token=…") is no page.
 
 We do not use `urllib.parse` to split an address: the parser must accept everything that a browser may show (a port
 out of range, a stray bracket), never keep a password, and cost about a microsecond.
-
-`search_term` reads what a visitor searched for on the site from the parameters of the results page: whatever the
-form's framework makes of a parameter's name (`Q`, `q[]`, `search[term]`, `searchText`), in UTF-8 or the older encodings
-of the web (`encodings`), encoded once or twice, also for HTML.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from html import unescape
 from ipaddress import IPv6Address
-from urllib.parse import parse_qsl, quote, unquote, unquote_to_bytes
+from urllib.parse import parse_qsl, quote, unquote
 
 import msgspec
 
-from activity.encodings import as_text, as_texts, named, western
+from activity.encodings import INVISIBLE, as_texts, named
 
 LONGEST_URL = 4096  # characters kept of an address
 
 _SCHEMES = frozenset(("http", "https", "file"))
-_NOT_IN_HOST = frozenset(' "#%/:<>?@\\^`{|}')
+_NOT_IN_HOST = frozenset(' "#%/:<>?@[\\]^`{|}\u3002')
 
 _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _KEPT = frozenset("!$&'()*+,;=:@/?#%\\")  # percent-encoding these changes what they mean
@@ -43,34 +38,40 @@ _ESCAPES = re.compile(r"(?:%[0-9A-F]{2})+")
 # A letter beyond ASCII of which a sender encoded the encoding, and all that it encoded so.
 _TWICE = re.compile(r"%(?:25)+[c-f][0-9a-f]%(?:25)+[89ab][0-9a-f]", re.IGNORECASE)
 _OVER = re.compile(r"%(?:25)+([0-9a-f]{2})", re.IGNORECASE)
+_OFTEN = 8  # that the encoding of a path is undone
 _PLAIN_PERCENT = re.compile(r"%25(?![0-9A-Fa-f]{2})")
 # In front, before a tag, or in a value that is no address.
 _ASP_SESSION = re.compile(r"/\((?:[AFSX]\([A-Za-z0-9_-]+\))+\)(?=/)")
 _SECOND_QUESTION = re.compile(
     r"^\?+|\?(?=(?:utm|mtm|pk)_[a-z]+=)|(?<=[=&])([^&=/?]*)\?(?=[a-z_][a-z0-9_-]*=)", re.IGNORECASE
 )
-_ENCODED_PAIR = re.compile(r"(?:^|(?<=&))[^&=%]{1,64}%(?:25)?3D[^&=]*(?=&|$)", re.IGNORECASE)
+_ENCODED_PAIR = re.compile(r"(?:^|(?<=&))[^&=%]{1,64}%(25)?3D[^&=]*(?=&|$)", re.IGNORECASE)
+# As sessions of PHP and forums are: digits and letters. 24 are an id of a database.
+_AS_LONG = r"(?=[0-9a-z]*[0-9])(?=[0-9]*[a-z])(?:[0-9a-z]{40}|[0-9a-z]{32}|[0-9a-z]{26})"
 # Of Java, PHP, ColdFusion and SAP, also with ";" encoded. `sid` is a session if it is as long as one.
 _SESSION = re.compile(
     r"(?:;|%3B)(?:(?:jsession_?id[a-z]*|sessionid|phpsessid|cfid|cftoken|sap-contextid)(?:=|%3D)(?:(?!%3B)[^/;&?#])*"
-    r"|sid(?:=|%3D)[0-9a-z]{12,}(?=[/;%&?#]|$))",
+    rf"|sid(?:=|%3D){_AS_LONG}(?=[/;%&?#]|$))",
     re.IGNORECASE,
 )
 _SESSION_PARAMETER = re.compile(
     r"(?:amp;)?(?:(?:phpsessid|jsessionid|asp\.net_sessionid|aspsessionid[a-z]*|cfid|cftoken|oscsid|zenid|xtcsid)="
-    r"|(?:force_)?sid=[0-9a-z]{20,}$|s=[0-9a-f]{32}$)",
+    rf"|(?:force_)?sid={_AS_LONG}$|s=[0-9a-f]{{32}}$)",
     re.IGNORECASE,
 )
 # What a campaign's link has in its fragment, so that no server sees it; also behind the name of a place on the page.
 _TAG = re.compile(r"(?:utm|mtm|matomo|pk|piwik)_[a-z_]+=", re.IGNORECASE)
 _TAGGED = re.compile(rf"(?:[\w.-]{{0,100}}\?|0?38;|x26;)?({_TAG.pattern}.*)", re.IGNORECASE | re.DOTALL)
-_AROUND_PATH = re.compile(r"([^/?#]*//)?([^/?#]*)([^?#]*)(.*)", re.DOTALL)  # of any text
+_AND = re.compile(r"&#(?:0{0,4}38|x0{0,4}26);", re.IGNORECASE)  # of an address copied out of HTML; else a fragment
+_AND_IN_HTML = re.compile(r"&(?:amp;)?")
+_AROUND_PATH = re.compile(r"([^/?#\\]*[/\\]{2})?([^/?#\\]*)([^?#]*)(.*)", re.DOTALL)  # of any text
 # What OAuth and OpenID Connect put into a fragment; a router may have put its "/" before it. The words that others use,
 # too, tell it only beside one another.
 _LOGIN = re.compile(
     r"[/!]*(?:[a-z_]{1,20}=[^&]*&){0,8}(?:access_token|id_token|refresh_token|session_state|error_description)="
     r"|[/!]*(?:token_type|expires_in|scope|state|code|iss|error)=[^&]*&(?:token_type|expires_in|scope|state|code|iss)="
 )
+_IS_WEB = re.compile(r"(?:https?|android-app)://", re.IGNORECASE).match
 _LONGEST_HOST = 253  # characters, as DNS has it
 _OWN_PORTS = {"http": "80", "https": "443"}
 
@@ -92,6 +93,8 @@ def parse(text: str) -> Address | None:
     text = text[:LONGEST_URL].strip()
     if not text.isprintable():
         text = "".join(char for char in text if char >= " " and char != "\x7f")
+    if "&#" in text:
+        text = _AND.sub("&", text)
     text, _, fragment = text.partition("#")
     if "\\" in text:
         text, question, query = text.partition("?")
@@ -129,7 +132,7 @@ def parse(text: str) -> Address | None:
             joined = "&".join(part for part in (query, behind) if part)
             return Address(url=longer, host=host, path=path + route, query=joined)
     elif "_" in fragment and (tagged := _TAGGED.match(fragment)):
-        tags = [tag for tag in encoded(tagged[1].partition(":~:")[0]).split("&") if _TAG.match(tag)]
+        tags = [tag for tag in _AND_IN_HTML.split(encoded(tagged[1].partition(":~:")[0])) if _TAG.match(tag)]
         joined = "&".join([query, *tags] if query else tags)
         longer = f"{scheme}://{authority}{shown}?{joined}"
         if len(longer) <= LONGEST_URL:
@@ -161,8 +164,11 @@ def readable(path: str) -> str:
 def without_session_ids(address: str) -> str:
     """Returns an address as it was sent, but without session ids, user name and password, at most 4,096 characters.
 
-    A path or query that had a session id is returned in normal percent-encoding. Never raises.
+    One that was encoded as a whole is decoded, for they are in it, too. A path or query that had a session id is
+    returned in normal percent-encoding. Never raises.
     """
+    if "%" in address and "://" not in address[:LONGEST_URL] and _IS_WEB(written := as_browsers_write(address)):
+        address = "".join(char for char in written if char.isprintable())
     if not ("(" in address or "@" in address or _may_have_ids(address)):
         return address[:LONGEST_URL]
     scheme, authority, path, rest = _AROUND_PATH.findall(address)[0]
@@ -177,6 +183,13 @@ def without_session_ids(address: str) -> str:
     return _cut(scheme + authority + path + question + query + mark + fragment, LONGEST_URL)
 
 
+def as_browsers_write(referrer: str) -> str:
+    """Returns a referrer without what hand-written senders and servers put around it, or made of it
+    ("https%3A%2F%2F…")."""
+    text = referrer[:LONGEST_URL].strip(" \t\r\n\"'<>").replace("\\", "/")
+    return text if "://" in text else unquote(text)
+
+
 def host_of(authority: str) -> str:
     """Returns the host of "host", "host:8080" or "[::1]:8080", in lower case and without a final dot; "" if none.
 
@@ -188,7 +201,7 @@ def host_of(authority: str) -> str:
     if "%" in host:
         host = unquote(host, errors="surrogateescape").lower()
     if not host.isascii() and len(host) <= _LONGEST_HOST:
-        host = _INVISIBLE.sub("", unicodedata.normalize("NFKC", host).lower()).replace("\u3002", ".")
+        host = INVISIBLE.sub("", unicodedata.normalize("NFKC", host).lower()).replace("\u3002", ".")
     host = host.rstrip(".")
     return "" if _NOT_IN_HOST.intersection(host) or not host.isprintable() else host
 
@@ -235,7 +248,7 @@ def parameters(query: str) -> dict[str, str]:
     if "?" in query:
         query = _SECOND_QUESTION.sub(r"\1&", query)
     if "3D" in query or "3d" in query:
-        query = _ENCODED_PAIR.sub(lambda part: unquote(part[0].replace("%25", "%"), errors="surrogateescape"), query)
+        query = _ENCODED_PAIR.sub(_pair, query)
     pairs = parse_qsl(query, errors="surrogateescape")
     codec = "" if "%" not in query or all(value.isascii() for _, value in pairs) else named(pairs)
     texts = iter(as_texts([text for pair in pairs for text in pair], codec))
@@ -245,13 +258,22 @@ def parameters(query: str) -> dict[str, str]:
     return found
 
 
+def _pair(part: re.Match[str]) -> str:
+    """A parameter without the encoding of its "=", be that once or twice, and of all with it."""
+    return unquote(part[0].replace("%25", "%") if part[1] else part[0], errors="surrogateescape")
+
+
 def encoded(text: str) -> str:
     """Returns a part of an address with normal percent-encoding, also of the characters that it may not hold."""
     return text if _NORMAL.fullmatch(text) else _NOT_NORMAL.sub(_normal_part, text)
 
 
 def _once(path: str) -> str:
-    return encoded(_OVER.sub(r"%\1", path)) if "%25" in path and _TWICE.search(path) else path
+    for _ in range(_OFTEN):
+        if "%25" not in path or not _TWICE.search(path):
+            return path
+        path = encoded(_OVER.sub(r"%\1", path))
+    return path
 
 
 def _route(fragment: str) -> str:
@@ -328,123 +350,3 @@ def _decoded(run: str) -> str:
         else quote(char.encode("utf-8", "surrogateescape"), safe="")
         for char in text
     )
-
-
-# The first of these that has a value wins; a site may configure its own.
-SEARCH_PARAMETERS = ("q", "query", "s", "search", "searchword", "k", "keyword", "keywords")
-
-_LONGEST_TERM = 256  # characters kept of a term
-_TIMES = 3  # that a term's encoding is undone
-_BRACKETS = re.compile(r"[\[\].{}():$]+")
-_GAPS = re.compile(r"[_\s-]+")
-# Of `search[term]` and `search_term`.
-_WORDS = frozenset(
-    ("term", "terms", "text", "value", "query", "string", "phrase", "fulltext", "match", "for", "key", "input",
-     "apifulltext", "apiviewsfulltext", "blockform", "q")
-)  # fmt: skip
-_BEHIND = _WORDS | {"word", "words", "param", "box", "val"}  # of `searchword`
-_CONTAINS = ("_cont", "_matches", "_contains", "_like")  # of `q[title_cont]`
-# By Drupal, Shopware, Google, and plug-ins of WordPress.
-_KNOWN_AS = {
-    "keys": "keywords", "ssearch": "search", "asq": "q", "sfs": "s", "fwpsearch": "search", "wpvpostsearch": "search",
-}  # fmt: skip
-_ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#x[0-9a-f]{1,6}|[a-z]{2,8});", re.IGNORECASE)
-_INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
-# What robots leave in the address that a page gives for its search, and programs in their own.
-_TEMPLATE = re.compile(r"\$?\{{1,2} ?[A-Za-z_.]+ ?\}{1,2}")
-_ENCODED = re.compile(r"(?:[^%]|%[0-9A-Fa-f]{2}|%u[0-9A-Fa-f]{4})*")
-_U_ESCAPE = re.compile(r"(?:%u[0-9A-Fa-f]{4})+")
-_BY_HAND = re.compile(r"%(?:[a-f]|.[a-f])")  # programs write these in capitals, mostly
-_STRAY = re.compile(r"[\udc80-\udcff]")
-
-
-def search_term(parameters: Mapping[str, str], names: Sequence[str] = SEARCH_PARAMETERS) -> str:
-    """Returns the search term among an address's decoded `parameters`, at most 256 characters; "" if there is none.
-
-    `names` are the parameters to look at; the first with a value wins.
-    """
-    if not parameters:
-        return ""
-    for name in names:
-        term = tidy_term(decoded_again(parameters.get(name, ""), as_text))
-        if term:
-            return term
-    terms: dict[str, str] = {}
-    for name, value in parameters.items():
-        for meant in _meant(name):
-            terms.setdefault(meant, value)
-    for name in names:
-        term = tidy_term(decoded_again(terms.get(name.lower(), ""), as_text))
-        if term:
-            return term
-    return ""
-
-
-def _meant(name: str) -> Iterator[str]:
-    """What a parameter is called in another form: `q` for `Q`, `_q`, `q[]`, `q[0]` and `filter[q]`; `search` for
-    `search[term]` and `searchTerm`; `keywords` for `keys`."""
-    first, *inner = [part.strip() for part in _BRACKETS.split(name.lower().removeprefix("amp;"))]
-    inner = [part for part in inner if part and not part.isdigit()]
-    if inner:
-        yield inner[-1]
-        if len(inner) > 1 and inner[-1] in _WORDS:  # `filters[search][value]`
-            yield inner[-2]
-        if inner[-1] == "sword" and "search" in first:  # TYPO3
-            yield "search"
-    if not inner or (len(inner) == 1 and (inner[0] in _WORDS or inner[0].endswith(_CONTAINS))):
-        yield first
-    if not inner:
-        whole = _GAPS.sub("", first)
-        if len(whole) > 1 or whole == "q":  # `_k` and `_s` are something else
-            yield _KNOWN_AS.get(whole, whole).removeprefix("txt")
-        if first.startswith("_") and first.endswith("_keywords"):  # of Liferay's portlets
-            yield "keywords"
-        for word in ("search", "query"):
-            behind = whole.removeprefix(word) if whole.startswith(word) else ""
-            if behind in _BEHIND or behind.removeprefix("key") in _BEHIND:
-                yield word
-
-
-def decoded_again(term: str, read: Callable[[str], str] = western) -> str:
-    """Returns a decoded value without the percent-encoding of a sender that encodes twice, or with JavaScript's
-    `escape`."""
-    for _ in range(_TIMES):
-        if "%" not in term or not _ENCODED.fullmatch(term):
-            break
-        unescaped = _U_ESCAPE.sub(_code_unit, term)
-        raw = unquote_to_bytes(unescaped.encode("utf-8", "surrogatepass"))
-        text = raw.decode("utf-8", "surrogateescape")
-        if _STRAY.search(text) and _BY_HAND.search(unescaped):
-            break  # somebody typed "5%de"
-        term = read(text)
-    if not term.isascii():
-        term = _read_twice(term)
-    if "&" in term and not _ENTITY.fullmatch(term):  # that was what they looked for
-        term = _ENTITY.sub(lambda match: unescape(match[0]), term)
-    return "" if _TEMPLATE.fullmatch(term) else term
-
-
-def _read_twice(term: str) -> str:
-    """A term of which somebody took UTF-8 for Windows-1252, and encoded the letters again: "cafÃ©"."""
-    try:
-        return term.encode("cp1252").decode()
-    except UnicodeError:
-        return term
-
-
-def _code_unit(match: re.Match[str]) -> str:
-    return bytes.fromhex(match[0].replace("%u", "")).decode("utf-16-be", "replace")
-
-
-def tidy_term(text: str) -> str:
-    """Returns a term as it is stored, at most 256 characters.
-
-    Each run of white space becomes one space, control and invisible characters are removed, and letters with accents
-    are composed.
-    """
-    words = " ".join(text.split())
-    if not words.isascii():
-        words = _INVISIBLE.sub("", unicodedata.normalize("NFC", words)).strip()
-    if not words.isprintable():
-        words = "".join(char for char in words if char >= " " and char != "\x7f")
-    return words[:_LONGEST_TERM].rstrip()

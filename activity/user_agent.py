@@ -35,6 +35,8 @@ from ua_parser.lazy import OSMatcher, UserAgentMatcher
 from ua_parser.loaders import load_lazy_builtins
 from ua_parser.regex import Resolver
 
+from activity.devices import PHONE, device_of, mentions, room_of
+
 LONGEST = 512  # characters read of an agent; real ones are shorter
 
 
@@ -122,49 +124,11 @@ _OUR_BROWSERS = {
 _OF_PEOPLE = frozenset((*_BROWSERS.values(), *_OUR_BROWSERS.values()))
 _ELECTRON = re.compile(r"Gecko\) ([A-Za-z][\w.-]{1,39})/(\d+)")  # of an agent that has it, the application
 _OUR_SYSTEMS = {r"\bOpenHarmony (\d+)\.(\d+)": "HarmonyOS", r"; HarmonyOS(?:[ /](\d+)\.(\d+))?;": "HarmonyOS"}
+_IN_HAND, _OF_APPS = frozenset(("mobile", "tablet")), frozenset(("Android", "iOS", "HarmonyOS"))
 _WEB_VIEWS = {"macOS": "Safari WebView", "iOS": "Safari WebView"}  # what ua-parser calls Apple Mail is any web view
 _SYSTEMS = {"Mac OS X": "macOS", "Other": ""}
-_HARMONY = {"PC": "desktop", "Tablet": "tablet", "2in1": "desktop"}  # what HarmonyOS calls its devices
-_DESKTOPS = frozenset(
-    (
-        "Windows", "macOS", "Linux", "Chrome OS", "Ubuntu", "Debian", "Fedora", "Mint", "Red Hat", "SUSE",
-        "CentOS", "Gentoo", "Arch Linux", "Slackware", "Mandriva", "FreeBSD", "OpenBSD", "NetBSD", "Solaris",
-    )
-)  # fmt: skip
-_PHONES = frozenset(("Windows Phone", "Windows Mobile", "BlackBerry OS", "KaiOS", "Firefox OS", "Symbian OS", "webOS"))
-# Searched for in lower case: ignoring case takes the engine many times as long.
-_TV = re.compile(
-    r"smart-?tv|\b(?:apple|google|hbb|net|hisense|philips|mi|fire)[-_ ]?tv|\btv\b|crkey|chromecast|roku|bravia"
-    r"|\baft[a-z]|vidaa|netcast|web0s|\bviera\b|\bmibox"
-)
-# Without one of these the pattern is not tried.
-_TV_WORDS = ("tv", "crkey", "chromecast", "roku", "bravia", "aft", "vidaa", "netcast", "web0s", "viera", "mibox")
-# Programs of receivers and televisions, and makers of these.
-_RECEIVERS = (
-    "iptv", "_tv_", "kreatv", "tvbrowser", "sonydtv", "-dtv/", "hybridcast", "ce-html", "youview", "dunehd",
-    "brightsign", " omi/", "stbapp", "netrange", "infinet", "vizio", "(arris", "(humax", "sagemcom",
-    "linux mips", "smarttv",
-)  # fmt: skip
-# Models with Android: a box, a screen by its size, and the makers of both.
-_ANDROID_TV = re.compile(
-    r"android[ \d.]{1,12}; (?:u; )?(?:[a-z]{2}-[a-z]{2}; )?(?:[^;)]{0,30}"
-    r"(?:(?<!x)box\b|\bshell[ _]\w|[-_ ][a-z]{0,3}led[-_ ]?\d\d|[-_][uf]hd\b|\duhd\b)"
-    r"|[a-z]{0,3}led[-_ ]?\d\d|(?:2[248]|32|39|4[0-39]|5[058]|65|75)[a-z]{1,6}[-_]?\d{2,4}|tdtv"
-    r"|x96|x88 ?(?:pro|mini)|h96[ _-]?(?:max|pro|mini)|hk1[ )]|mxq|mk80\d|beelink|mygica|tx\d ?(?:mini|max)|t95[a-z])"
-)
-_CONSOLE = re.compile(r"playstation|xbox|nintendo|steamdeck|\(ps[2-5]\)|\bouya\b")
-_TABLET = re.compile(
-    r"ipad|tablet(?! pc)|kindle|\bsilk\b|playbook|kf[a-z]{3,4}\b|galaxy tab|\bkobo\b|\btolino\b|\bnook\b|\bpocketbook"
-    r"|[-_ ;]tab\b|[-_ ;]tab[-_ ]?\d|\b(?:media|mate|idea|clever|oneplus |xiaomi |redmi |honor |oppo )pad\b"
-    r"|\bsm-[tpx]\d{3}|\blenovo tb|; tb-?[\dxj]\w{3,}|\bgt-(?:p\d|n[58])\d{3}|\btransformer\b"
-)
-# Computers whose browser is that of Android.
-_LAPTOP = re.compile(
-    r"chromebook|; (?:aspire|inspiron|vostro|latitude|satellite|thinkpad(?! tab)|(?:hp )?(?:elite|pro)book)\b"
-)
 # ua-parser's name for agents of which it knows only the first letters. A real phone of that era lists its features.
 _PHONE_BY_GUESS = "Generic Feature Phone"
-_PHONE = re.compile(r"midp|cldc|j2me|\bwap\b|mobi|browser|^(?:docomo|kddi|j-phone|softbank|vodafone)\b", re.IGNORECASE)
 _TEXT_BROWSER = re.compile(
     r"(?:(?:emacs-)?w3m|e?links|lynx|edbrowse|retawq|browsh|dillo|netsurf|url/emacs)(?![^ /(])", re.IGNORECASE
 )
@@ -205,25 +169,34 @@ _OPERATOR = re.compile(
     r"|^(?:[^()]{1,40}\()?(?:https?://)?((?:[a-z0-9][a-z0-9-]{0,62}\.){1,4}[a-z]{2,10})(?:/[^ ()]{0,80})?\)? "
     r"(?:Mozilla/|\(Windows)"
 )
+# How apps are called: a domain from its end.
+_REVERSED = re.compile(
+    r"(?<![\w.@/-])(?:com|org|net|io|app|dev|eu|tv|ai|me|co|info|[a-z]{2})\.[A-Za-z][\w-]{0,60}(?:\.[\w-]{1,60}){0,6}"
+    r"(?<!\.com)(?<!\.org)(?<!\.net)(?<!\.info)(?<!\.[a-z]{2})(?![\w.-])"
+    r"|(?<![\w.@/-])(?:com|org|net)\.[A-Za-z][\w-]{0,60}(?:\.[\w-]{1,60}){0,6}(?![\w.-])"
+)
+_OF_MODEL = re.compile(r"\([^()]*(?=\))")  # first of a phone's brackets
+_SAYS_WHERE = re.compile(r"http|(?<![^ (;,])\+")  # as programs of the web do in front of an address
 _MAIL = re.compile(r"(?<![^ (;,])[\w.+-]{1,40}@(?:[\w-]{1,40}\.){1,4}[a-z]{2}")
-# What the names of programs have in them that add it to a browser's agent, and names that say nothing.
+# Names of programs that add them to a browser's agent, at the beginning of a word.
 _PROGRAMS = (
-    "scanner", "scanning", r"[a-z]scan\b", "scraper", "scraping", "selenium", "webdriver", "httpclient",
-    "httpagent", "diagnostics", "measurement", "prospector", "prospecting", "[a-z]watcher", "watchagent",
-    "securityheaders", "_monitoring", r"via\s[\w.\s-]{1,40}\sproxy\b", "thousandeyes", "dotcom-monitor",
-    "cookiehub", r"impact\.com", "semantic-visions", "appinsights", "archivebox", "assetnote",
-    "catchpoint", "cloudflare", "collapsify", "convertify", "criticalcss", "cybaaagent", "cypress", "daumoa",
-    "dejaclick", "foregenix", "functionize", "googleadsenseinfeed", "hotjar", "inspici", "marketgoo",
-    "modularconnector", "monitorss", "newsai/", "newsnow", "nyt_scraping", "ps_daily", r"\brigor\b", "scope3",
-    "sindup", "sparkler", "taginspector", "testlocally", "watchtowr", "yunjiankong", "agent-novaact", "detectify",
+    "selenium", "webdriver", "securityheaders", r"via\s[\w.\s-]{1,40}\sproxy\b", "thousandeyes", "dotcom-monitor",
+    "cookiehub", r"impact\.com", "semantic-visions", "appinsights", "archivebox", "assetnote", "catchpoint",
+    "collapsify", "convertify", "criticalcss", "cybaaagent", "daumoa", "dejaclick", "foregenix", "functionize",
+    "googleadsenseinfeed", "hotjar", "inspici", "marketgoo", "modularconnector", "monitorss", "nyt_scraping",
+    "siteliner", "ps_daily", "taginspector", "testlocally", "watchtowr", "yunjiankong", "agent-novaact", "detectify",
     "logicmonitor", "testcafe", "casperjs", "sitebulb", "hetrixtools", "freshping", "uptrends", "applitools", "pa11y",
-    "speedcurve", "siteliner", r"synthetics\b", r"(?:url|link|page)[ -]?preview",
+    "speedcurve",
+)  # fmt: skip
+# Words of programs' names that applications and models of phones have, too: they count where no phone and no window is.
+_WORDS = (
+    r"\b(?:(?:cookie|port|web|site|page|link|url|ssl|malware|virus|security|vulnerability)[-_]?)?scan(?:ner|ning)?\b",
+    r"(?:\b|_)scrap(?:er|ing)\b", r"http(?:client|agent)\b", r"diagnostics\b", r"networkmeasurement",
+    r"prospect(?:or|ing)", r"\bsqwatcher\b", r"\bwatchagent\b", r"_monitoring\b", r"\bnewsai/", r"\bnewsnow/",
+    r"\brigor\b", r"\bscope3\b", r"\bsindup\b", r"\bsparkler\b", r"\bcypress\b", r"synthetics\b",
+    r"\b(?:url|link|page)[ -]?preview", r"[a-z]cookiescan\b",
 )  # fmt: skip
 _ATTACKS = ("(select ", "sleep(", "${jndi", "<script", "<?php", "../../")
-_TABLET_WORDS = (
-    "ipad", "tab", "kindle", "silk", "playbook", "kf", "kobo", "tolino", "nook", "pocketbook", "pad", "sm-", "tb",
-    "gt-", "transformer",
-)  # fmt: skip
 _HEADLESS = re.compile(
     r"headless|phantomjs|slimerjs|puppeteer|playwright|\b(?:jsdom|happydom|htmlunit)/|splash version"
 )
@@ -254,9 +227,8 @@ class _Matchers:
             for pattern in crawler_patterns
             if not _LOOKS_AROUND.search(pattern)
         )
-        self.programs = ua_parser_rs.UserAgentExtractor(
-            (f"(?i)({pattern})", "$1", None, None, None, None) for pattern in _PROGRAMS
-        )
+        self.programs = _extractor(rf"\b(?:{pattern})" for pattern in _PROGRAMS)
+        self.words = _extractor(_WORDS)
         self.others = re.compile(
             "|".join(pattern for pattern in crawler_patterns if _LOOKS_AROUND.search(pattern)) or "(?!)",
             re.IGNORECASE,
@@ -271,6 +243,11 @@ class _Matchers:
             return str(found.family)
         match = self.others.search(rest)
         return match.group() if match else ""
+
+
+def _extractor(patterns: Iterable[str]) -> ua_parser_rs.UserAgentExtractor:
+    """Of an agent, the part that the first of these fits, in any case."""
+    return ua_parser_rs.UserAgentExtractor((f"(?i)({pattern})", "$1", None, None, None, None) for pattern in patterns)
 
 
 @cache
@@ -304,10 +281,11 @@ def _parse(user_agent: str) -> Agent:
     family = found.device.family if found.device else ""
     bot = _bot(text, browser if family == "Spider" else "") or _added(text)
     if bot and (by_a_device := _APP_ID.sub("", _BY_A_TV.sub("", _MODEL.sub(r"\1K", text)))) != text:
-        return msgspec.structs.replace(_parse(by_a_device), device=_device(text, os, _room(text)))
-    room = _room(text)
-    bot = bot or _program(text, browser, os, room or family) or _operated(text)
-    return Agent(browser, browser_version, os, os_version, _device(text, os, room), bot)
+        return msgspec.structs.replace(_parse(by_a_device), device=device_of(text, os, room_of(text)))
+    room = room_of(text)
+    device = device_of(text, os, room)
+    bot = bot or _program(text, browser, os, room or family) or _operated(text, device in _IN_HAND or os in _OF_APPS)
+    return Agent(browser, browser_version, os, os_version, device, bot)
 
 
 def _browser(family: str, os: str) -> str:
@@ -320,45 +298,10 @@ def _program(text: str, browser: str, os: str, device: str) -> str:
     """Return the name of the program on its own whose agent this is, though no list has it; "" for a person."""
     if _TEXT_BROWSER.match(text) or _SMALL_BROWSER.match(text):
         return ""
-    if os or (device and device != _PHONE_BY_GUESS) or _PHONE.search(text):
+    if os or (device and device != _PHONE_BY_GUESS) or PHONE.search(text):
         tool = _TOOL.search(text)
         return _named(tool.group()) if tool else ""
     return "" if browser and text.startswith(_BROWSERS_BEGIN) else _named(_first_product(text))
-
-
-def _device(text: str, os: str, room: str) -> str:
-    lower = text.lower()
-    if room:
-        return room
-    if os == "tvOS" or (os == "Android" and _ANDROID_TV.search(lower)):
-        return "tv"
-    if os == "Android" and _LAPTOP.search(lower):
-        return "desktop"
-    if _mentions(lower, _TABLET_WORDS) and _TABLET.search(lower):
-        return "tablet"
-    if os == "Android":
-        return "tablet" if text.startswith("Mozilla/") and "Mobile" not in text else "mobile"
-    if os == "iOS" or os in _PHONES:
-        return "mobile"
-    if "IEMobile" in text or ("Mobi" in text and os in ("", "Linux", "Ubuntu", "HarmonyOS")):
-        return "mobile"
-    if os in _DESKTOPS:
-        return "desktop"
-    if os == "HarmonyOS":
-        return _HARMONY.get(text.partition("(")[2].partition(";")[0], "mobile")
-    return "mobile" if _PHONE.search(text) else ""
-
-
-def _room(text: str) -> str:
-    """Return "console" or "tv", if an agent is of one by words of its own, else ""."""
-    lower = text.lower()
-    if _CONSOLE.search(lower):
-        return "console"
-    return "tv" if (_mentions(lower, _TV_WORDS) and _TV.search(lower)) or _mentions(lower, _RECEIVERS) else ""
-
-
-def _mentions(text: str, words: tuple[str, ...]) -> bool:
-    return any(word in text for word in words)
 
 
 def _bot(text: str, spider: str) -> str:
@@ -397,21 +340,28 @@ def _word(text: Iterable[str]) -> str:
 
 
 def _added(text: str) -> str:
-    if not _mentions(text, _ADDED_WORDS) and ";" not in text.rpartition("Safari/")[2]:
+    if not mentions(text, _ADDED_WORDS) and ";" not in text.rpartition("Safari/")[2]:
         return ""
     found = _ADDED.search(text)
     return _named(next(filter(None, found.groups()), "")) if found else ""
 
 
-def _operated(text: str) -> str:
-    """Return the name of the program that a browser's agent tells of in other words than those of `_added`."""
-    if (program := _matchers().programs.extract(text)) is not None:
+def _operated(text: str, in_hand: bool) -> str:
+    """Return the name of the program that a browser's agent tells of in other words than those of `_added`.
+
+    Phones have apps, which show pages in a view of their own and put their id, or their maker's site, where a program
+    of the web puts its operator's: of a device `in_hand` it counts only beside an address or a "+".
+    """
+    program = _matchers().programs.extract(_OF_MODEL.sub("(", text, count=1) if in_hand else text)
+    if program is None and not (in_hand or (" Electron/" in text and "Cypress/" not in text)):
+        program = _matchers().words.extract(text)
+    if program is not None:
         return _named(_own_name(text, str(program.family)))
-    if site := _OPERATOR.search(text):
+    if (not in_hand or _SAYS_WHERE.search(text)) and (site := _OPERATOR.search(_REVERSED.sub("", text))):
         return _named(next(filter(None, site.groups())))
     if "@" in text and _MAIL.search(text):
         return "crawler"
-    return "scanner" if _mentions(text.lower(), _ATTACKS) else ""
+    return "scanner" if mentions(text.lower(), _ATTACKS) else ""
 
 
 def _first_product(text: str) -> str:

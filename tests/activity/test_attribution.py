@@ -107,6 +107,9 @@ from activity.attribution import DIRECT, names_origin, origin, referrer_host
         ("utm_source=google&utm_medium=sem", "", "google.com", "Paid Search"),
         ("utm_source=fb&utm_medium=social-paid", "", "facebook.com", "Paid Social"),
         ("utm_source=p&utm_medium=Facebook+Ads", "", "p", "Paid Other"),
+        *((f"utm_source=linkedin&utm_medium={medium}", "", "linkedin.com", "Organic Social")
+          for medium in ("non-paid", "non_paid", "not+paid", "unpaid", "organic-ad", "social_unpaid", "nonpaid")),
+        ("utm_source=p&utm_medium=non-paid&gclid=x", "", "p", "Referral"),
         ("utm_source=p&utm_medium=readme", "", "p", "Referral"),
         ("utm_source=p&utm_medium=download", "", "p", "Referral"),
         ("utm_source=p&utm_medium=banner+ad", "", "p", "Display"),
@@ -121,6 +124,9 @@ from activity.attribution import DIRECT, names_origin, origin, referrer_host
         ("utm_source=p&utm_medium=llm", "", "p", "AI Assistants"),
         ("awc=1_2", "", "awin", "Affiliates"),
         ("utm_source[]=fb&utm_medium%5B%5D=cpc", "", "facebook.com", "Paid Social"),
+        ("utm_source[0]=fb&mtm_medium[]=cpc", "", "facebook.com", "Paid Social"),
+        *((query, "https://www.google.com/", "google.com", "Organic Search")
+          for query in ("source[]=a&source[]=b", "source%5Bid%5D=5", "ref[code]=a", "ref[0]=a", "utm_source[1]=a")),
         ("a=1&utm_source%3Dfb%26utm_medium%3Dcpc", "", "facebook.com", "Paid Social"),
         ("utm_source%253Dfb%2526utm_medium%253Dcpc", "", "facebook.com", "Paid Social"),
         ("utm_source=fb%5Cu0026utm_medium=cpc", "", "facebook.com", "Paid Social"),
@@ -172,6 +178,22 @@ def test_medium_and_campaign_are_kept() -> None:
 )  # fmt: skip
 def test_a_referrer_is_read_whoever_wrote_it(referrer: str) -> None:
     assert referrer_host(referrer) == "a.example"
+
+
+@pytest.mark.parametrize(
+    ("referrer", "host", "stored"),
+    [
+        ("https://jane,doe:pw@b.example/x", "b.example", "https://b.example/x"),
+        ("https://b.example\\@evil.example/", "b.example", "https://b.example\\@evil.example/"),
+        ("https:\\\\me:pw@b.example\\x", "b.example", "https:\\\\b.example\\x"),
+        ("https%3A%2F%2Fme%3Apw%40b.example%2Fx%3Bjsessionid%3DAB", "b.example", "https://b.example/x"),
+        ("HTTPS%3A%2F%2Fb.example%2Fx%3FPHPSESSID%3DAB%26a%0A", "b.example", "HTTPS://b.example/x?a"),
+        ("100%25", "", "100%25"),
+    ],
+)
+def test_a_referrer_is_stored_as_it_is_read_and_without_secrets(referrer: str, host: str, stored: str) -> None:
+    assert (referrer_host(referrer), url.without_session_ids(referrer)) == (host, stored)
+    assert referrer_host(stored) == host
 
 
 @pytest.mark.parametrize(

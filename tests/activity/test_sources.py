@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from activity import url
@@ -173,6 +173,9 @@ LABELS = st.sampled_from(["m", "www", "google", "facebook", "com", "co", "uk", "
 
 
 @given(st.text(max_size=300) | st.lists(LABELS, max_size=6).map(".".join) | st.lists(LABELS, max_size=3).map(" ".join))
+@example("0.M.GOOGLE.CO.00")
+@example("images.m.google.co.uk")
+@example("m.m.images.google.co.uk")
 def test_a_name_is_its_own_name_and_has_the_kind_of_what_it_names(text: str) -> None:
     name = name_of(text)
     assert name_of(name) == name

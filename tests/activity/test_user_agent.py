@@ -126,6 +126,13 @@ NAMED_BY_THEMSELVES = {  # browser, system, device
     f"{ANDROID} AC-LED43X Build/R1A) {WEBKIT} Chrome/107.0.0.0 Mobile Safari/537.36": "Chrome, Android, tv",
     f"{ANDROID} 55U600GR Build/N; wv) {WEBKIT} Version/4.0 Chrome/52.0.1 Safari/537.36": "Chrome, Android, tv",
     f"{ANDROID} H96 Max) {WEBKIT} Chrome/107.0.0.0 Safari/537.36": "Chrome, Android, tv",
+    f"{ANDROID} Alcatel_5033D_FHD) {WEBKIT} Chrome/81.0.0.0 Mobile Safari/537.36": "Chrome, Android, mobile",
+    f"{ANDROID} AC_FHD) {WEBKIT} Chrome/81.0.0.0 Safari/537.36": "Chrome, Android, tv",
+    f"{ANDROID} HP Slate 6 Voice Tab Build/K) {WEBKIT} Chrome/46.0.2.7 Mobile Safari/537.36": "Chrome, Android, mobile",
+    f"{ANDROID} X96Pro) {WEBKIT} Chrome/91.0.4.1 YaApp_Android/21.66.1 YaSearchBrowser/21.66.1 Mobile": (
+        "Yandex Browser, Android, mobile"
+    ),
+    "Mozilla/5.0 (Windows NT 6.1; Trident/7.0; Dell.com Tab; rv:11.0) like Gecko": "IE, Windows, desktop",
     f"{ANDROID} A3-A20FHD) {WEBKIT} Chrome/81.0.0.0 Safari/537.36": "Chrome, Android, tablet",
     f"{ANDROID} SM-T365) {WEBKIT} Chrome/81.0.0.0 Mobile Safari/537.36": "Chrome, Android, tablet",
     f"{ANDROID} Tab 13 Pro) {WEBKIT} Chrome/81.0.0.0 Mobile Safari/537.36": "Chrome, Android, tablet",
@@ -146,6 +153,29 @@ NAMED_BY_THEMSELVES = {  # browser, system, device
         "Chrome WebView, Android, mobile"
     ),
 }
+CHROME_IOS = f"{IPHONE} CriOS/103.0.5060.54 Mobile/15E148 Safari/604.1"
+PEOPLE_IN_APPS = [  # that put their id, or their maker's site, around the agent of the view
+    f"{PIXEL} com.manuito.tornlite",
+    f"{PIXEL.replace('; wv', '')} com.manuito.tornlite",
+    f"{CHROME_IOS} com.manuito.tornlite",
+    f"{PIXEL} MyShop/3.2 (com.myshop.app; build:5; Android 13)",
+    f"{CHROME_IOS} MyShop/3.2 (myshop.example.com; build:5; iOS 15)",
+    f"{PIXEL} (com.my.app)",
+    f"{PIXEL} (de.my.shop)",
+    f"com.myshop.app/1.0 {PIXEL}",
+    f"{CHROME_IOS} (Nextcloud-iOS/4.9.1 nextcloud.com)",
+    f"{MAC} Version/17.4 Safari/605.1.15 com.myshop.app",
+    f"{WINDOWS} Chrome/120.0.0.0 Safari/537.36 MyShop/3.2 (org.my-shop.app; x64)",
+]
+PEOPLE_WITH_NAMES_LIKE_PROGRAMS = [
+    *(f"{PIXEL} {name}/7.1" for name in ("Skyscanner", "CamScanner", "QRScanner", "NewsNow", "CloudflareWARP")),
+    *(f"{CHROME_IOS} {name}/7.1" for name in ("WeightWatchers", "Diagnostics", "BirdWatcher", "PhotoScan")),
+    f"{ANDROID} Zebra TC52 Scanner) {WEBKIT} Chrome/120.0.0.0 Mobile Safari/537.36",
+    f"{ANDROID} Catchpoint 5) {WEBKIT} Chrome/120.0.0.0 Mobile Safari/537.36",
+    f"{WINDOWS} CamScanner/6.0 {ELECTRON}",
+    f"{MAC} Chrome/131.0.0.0 Safari/537.36 Skyscanner/7.1",
+    f"{WINDOWS} Chrome/131.0.0.0 Safari/537.36 CloudflareWARP/2.0",
+]
 PROGRAMS = {
     "Prometheus/2.40.5": "prometheus",
     "blackbox-exporter/0.24": "blackbox-exporter",
@@ -186,6 +216,9 @@ OPERATED = {  # a program's own words, its operator's site or address in or arou
     f"new.example/look {MAC} Chrome/131.0.0.0 Safari/537.36": "new.example",
     f"New Study/1.0 (https://new.example/study) {MAC} Chrome/131.0.0.0 Safari/537.36": "new.example",
     f"https://x1.new.example/5.0 (Windows NT 6.1) {WEBKIT} Chrome/75.0.0.0 Safari/537.36": "x1.new.example",
+    f"{PIXEL} NewThing/2.0 (newthing.example; +)": "newthing",
+    f"New Study/1.0 (https://new.example/study) {IPHONE} Version/17.4 Mobile/15E148 Safari/604.1": "new.example",
+    f"{MAC} Chrome/131.0.0.0 Safari/537.36 de.new.example.com": "de.new.example.com",
     f"{MAC} Chrome/131.0.0.0 Safari/537.36 root@x1.new.example": "crawler",
     f"Mozilla/5.0 (Windows NT 10.0; CONTACT; us@new.example) {WEBKIT} Chrome/58.0 Safari/537.36": "crawler",
     f"{MAC} Chrome/131.0.0.0 Safari/537.36 (via new image proxy)": "via-new-image-proxy",
@@ -238,7 +271,11 @@ def test_bots(text: str, bot: str) -> None:
     assert parse(text).bot == bot
 
 
-@pytest.mark.parametrize("text", [*PEOPLE_BEFORE_APPLICATIONS, *PEOPLE_IN_TERMINALS, *PEOPLE_WITH_OLD_PHONES])
+@pytest.mark.parametrize(
+    "text",
+    [*PEOPLE_BEFORE_APPLICATIONS, *PEOPLE_IN_TERMINALS, *PEOPLE_WITH_OLD_PHONES, *PEOPLE_IN_APPS,
+     *PEOPLE_WITH_NAMES_LIKE_PROGRAMS],
+)  # fmt: skip
 def test_people_before_other_windows_than_a_browsers(text: str) -> None:
     assert parse(text).bot == ""
 
