@@ -205,14 +205,14 @@ def test_a_referrer_that_leads_nowhere(referrer: str) -> None:
 
 @pytest.mark.parametrize("name", [
     "utm_source", "UTM_Medium", "amp;utm_campaign", "mtm_group", "matomo_source", "pk_kwd", "piwik_campaign", "source",
-    "ref[]", "gclid", "GBRAID", "msclkid", "li_fat_id", "mc_cid", "_hsmi", "mkt_tok",
+    "ref", "utm_source[]", "gclid", "GBRAID", "msclkid", "li_fat_id", "mc_cid", "_hsmi", "mkt_tok",
 ])  # fmt: skip
 def test_a_parameter_that_says_where_a_visitor_came_from(name: str) -> None:
     assert names_origin(name)
     assert origin({name: "x"}, "") != DIRECT or name == "mtm_group"
 
 
-@pytest.mark.parametrize("name", ["", "q", "page", "reference", "utm", "my_source", "clid", "sourceid"])
+@pytest.mark.parametrize("name", ["", "q", "page", "reference", "utm", "my_source", "clid", "sourceid", "ref[]"])
 def test_a_parameter_of_a_page(name: str) -> None:
     assert not names_origin(name)
     assert origin({name: "x"}, "") == DIRECT
