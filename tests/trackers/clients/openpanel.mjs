@@ -18,7 +18,10 @@ await op.track('screen_view', page)
 await op.track('search', { query: 'red hat', results: 3 })
 await op.track('signup', { plan: 'pro', seats: 3, tags: ['a'] })
 await op.revenue(990, { currency: 'EUR' })
-if (!now) op.ready()
+if (!now) {
+  op.ready()
+  await Promise.all(told) // what follows has no time: sent a second time it would be another event
+}
 await op.identify({ profileId: 'user-1', email: 'ann@example.com', properties: { tier: 'gold' } })
 const answers = await Promise.all(told)
 console.log(`${answers.filter((answer) => answer?.sessionId).length} delivered`)
