@@ -55,7 +55,7 @@ def _one(_context: click.Context, _option: click.Parameter, sites: tuple[str, ..
     default="auto",
     show_default=True,
     help="combined, common: Apache, nginx. json: any server's. w3c: IIS, CloudFront. alb, elb, s3: Amazon. haproxy. "
-    "squid, uwsgi, gin, chi, bunny, iis-native: what these write. logfmt, ltsv: names and values. "
+    "squid, uwsgi, gin, chi, bunny, gorouter, iis-native: what these write. logfmt, ltsv: names and values. "
     "events: own events with ts and visitor.",
 )
 @click.option(
